@@ -1,0 +1,17 @@
+# Each target is a script of the same name, which installs what it lacks (Debian) and explains itself.
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint image clean
+
+help:
+	@echo 'make demo    a manager, a worker and an app on this machine, explained step by step'
+	@echo 'make test    all tests, on real servers that it starts and stops; ends with their count'
+	@echo 'make bench   the measurements'
+	@echo 'make lint    formatting, lints, documentation, shell scripts'
+	@echo 'make image   the container image nebula:VERSION'
+	@echo 'make clean   removes what was built here; what was fetched stays in ~/.cache/nebula-dev'
+
+demo test bench lint image:
+	@scripts/$@
+
+clean:
+	cargo clean

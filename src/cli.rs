@@ -1,0 +1,45 @@
+//! The command line of the binary: one subcommand a mode. A mode's own flags live with the mode.
+
+use crate::config::{Given, command as mode, given, tables};
+use crate::modes::ctl::Ctl;
+use clap::{Args, Command, FromArgMatches};
+use std::ffi::OsString;
+
+/// What was asked for on the command line.
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a process, for a moment")]
+pub enum Invocation {
+    /// `nebula manager`
+    Manager(Given),
+    /// `nebula worker`
+    Worker(Given),
+    /// `nebula ctl`
+    Ctl(Ctl),
+}
+
+/// The whole command line, for help and completions too.
+pub fn command() -> Command {
+    let ctl = Ctl::augment_args(Command::new("ctl"))
+        .about("Manage apps and device groups, and the manager itself");
+    Command::new("nebula")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Runs Docker apps on fleets of devices")
+        // Help reads the same in a log, a manual and a terminal of any width.
+        .term_width(100)
+        .after_help("Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(mode(&tables::MANAGER))
+        .subcommand(mode(&tables::WORKER))
+        .subcommand(ctl)
+}
+
+/// Reads the command line. An error carries its own words and exit code; help is one too.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
+    let matches = command().try_get_matches_from(arguments)?;
+    match matches.subcommand() {
+        Some(("manager", of_mode)) => Ok(Invocation::Manager(given(&tables::MANAGER, of_mode))),
+        Some(("worker", of_mode)) => Ok(Invocation::Worker(given(&tables::WORKER, of_mode))),
+        Some((_, of_mode)) => Ctl::from_arg_matches(of_mode).map(Invocation::Ctl),
+        None => Err(command().error(clap::error::ErrorKind::MissingSubcommand, "which mode?")),
+    }
+}

@@ -1,0 +1,415 @@
+//! Docker through its API.
+//!
+//! The connection is made on first use and again whenever it was lost: an engine that is away when
+//! the worker starts, or is upgraded under it, is an error of one call, not of the worker.
+
+use super::{ContainerEngine, EngineError, RegistryAuth, summary};
+use crate::model::{
+    ContainerSpec, ImageReference, MANAGED_LABEL, MANAGED_VALUE, Machine, Observed,
+    ObservedContainer,
+};
+use async_trait::async_trait;
+use bollard::auth::DockerCredentials;
+use bollard::errors::Error;
+use bollard::models::{
+    ContainerCreateBody, DeviceMapping, HostConfig, NetworkConnectRequest, NetworkCreateRequest,
+    PortBinding, RestartPolicy, RestartPolicyNameEnum,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
+    ListContainersOptionsBuilder, ListImagesOptions, ListNetworksOptions,
+    RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
+    StopContainerOptionsBuilder,
+};
+use bollard::{BollardRequest, ClientVersion, Docker};
+use futures_util::stream::{BoxStream, StreamExt};
+use hyper::http::uri::PathAndQuery;
+use hyper::http::{HeaderValue, Uri};
+use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The newest API that this was tried with. Engines up to 29 still speak it; older ones are spoken
+/// to in theirs.
+const NEWEST_API: (usize, usize) = (1, 44);
+/// How long a question may take. Listing takes milliseconds; a disk that is being written full
+/// takes seconds.
+const QUESTION_LIMIT: Duration = Duration::from_secs(30);
+/// How long a change may take: creating and starting set up networks and file systems.
+const CHANGE_LIMIT: Duration = Duration::from_secs(120);
+/// How long a pull may show no progress before it is given up and begun again. Layers that are
+/// complete are kept by the engine.
+const PULL_STALL_LIMIT: Duration = Duration::from_secs(300);
+/// The events that change what is observed. The steps of a health check are events as well, many
+/// a minute, and are left out.
+const EVENTS: [&str; 8] =
+    ["create", "start", "die", "destroy", "pause", "unpause", "rename", "health_status"];
+/// The states that every engine knows, for the list by state.
+const STATES: [&str; 7] =
+    ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+
+/// Docker at an address.
+#[derive(Debug)]
+pub struct DockerEngine {
+    address: String,
+    connection: Mutex<Option<Connection>>,
+}
+
+#[derive(Debug, Clone)]
+struct Connection {
+    docker: Docker,
+    machine: Machine,
+}
+
+impl DockerEngine {
+    /// An engine at `unix://PATH`, `tcp://HOST:PORT` or `http://HOST:PORT`. Nothing is connected
+    /// yet.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self { address: address.into(), connection: Mutex::new(None) }
+    }
+
+    /// The connection; it is made anew after it was lost.
+    async fn connection(&self) -> Result<Connection, EngineError> {
+        if let Some(connection) = self.slot().clone() {
+            return Ok(connection);
+        }
+        let connection = self.connect().await?;
+        *self.slot() = Some(connection.clone());
+        Ok(connection)
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Connection>> {
+        self.connection.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    async fn connect(&self) -> Result<Connection, EngineError> {
+        let docker = self.open()?;
+        let version = self.ask("tell its version", QUESTION_LIMIT, docker.version()).await?;
+        let api = version.api_version.as_deref().and_then(parse_api).unwrap_or(NEWEST_API);
+        let (major, minor) = api.min(NEWEST_API);
+        let prefix = format!("/v{major}.{minor}");
+        let docker = docker.with_request_modifier(move |request| mend(request, &prefix));
+        let info = self.ask("tell its size", QUESTION_LIMIT, docker.info()).await?;
+        let cores = info.ncpu.and_then(|cores| u32::try_from(cores).ok()).unwrap_or(1);
+        let memory = info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+        Ok(Connection { docker, machine: Machine { cores, memory_mb: memory >> 20 } })
+    }
+
+    fn open(&self) -> Result<Docker, EngineError> {
+        let version = ClientVersion { major_version: NEWEST_API.0, minor_version: NEWEST_API.1 };
+        let limit = CHANGE_LIMIT.as_secs();
+        let opened = if self.address.starts_with("unix://") {
+            Docker::connect_with_unix(&self.address, limit, &version)
+        } else {
+            Docker::connect_with_http(&self.address, limit, &version)
+        };
+        opened.map_err(|error| self.unreachable(&error))
+    }
+
+    fn unreachable(&self, error: &dyn std::error::Error) -> EngineError {
+        EngineError::Unreachable { address: self.address.clone(), reason: chain(error) }
+    }
+
+    /// Waits for an answer for no longer than it may take, and gives its error our words.
+    async fn ask<T>(
+        &self,
+        operation: &'static str,
+        limit: Duration,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, EngineError> {
+        match tokio::time::timeout(limit, answer).await {
+            Err(_) => Err(EngineError::Timeout { operation, limit_seconds: limit.as_secs() }),
+            Ok(answer) => answer.map_err(|error| self.translate(operation, &error)),
+        }
+    }
+
+    fn translate(&self, operation: &'static str, error: &Error) -> EngineError {
+        match error {
+            Error::DockerResponseServerError { message, .. } => {
+                EngineError::Refused { operation, message: message.trim().to_owned() }
+            }
+            Error::DockerStreamError { error } => {
+                EngineError::Refused { operation, message: error.trim().to_owned() }
+            }
+            Error::RequestTimeoutError => {
+                EngineError::Timeout { operation, limit_seconds: CHANGE_LIMIT.as_secs() }
+            }
+            Error::JsonDataError { .. } | Error::JsonSerdeError { .. } => {
+                EngineError::Answer { operation, message: chain(error) }
+            }
+            other => {
+                // Whatever broke the connection, the next call starts with a fresh one and asks
+                // for the version again: the engine may have been upgraded.
+                *self.slot() = None;
+                self.unreachable(other)
+            }
+        }
+    }
+
+    async fn containers(&self, docker: &Docker) -> Result<Vec<ObservedContainer>, EngineError> {
+        let label = format!("{MANAGED_LABEL}={MANAGED_VALUE}");
+        let ours = HashMap::from([("label", vec![label])]);
+        match self.list(docker, &ours).await {
+            // One container in a state that this version cannot read must not hide the others.
+            Err(EngineError::Answer { .. }) => {
+                let mut all = Vec::new();
+                for state in STATES {
+                    let mut filters = ours.clone();
+                    filters.insert("status", vec![state.to_owned()]);
+                    all.extend(self.list(docker, &filters).await?);
+                }
+                Ok(all)
+            }
+            listed => listed,
+        }
+    }
+
+    async fn list(
+        &self,
+        docker: &Docker,
+        filters: &HashMap<&str, Vec<String>>,
+    ) -> Result<Vec<ObservedContainer>, EngineError> {
+        let options = ListContainersOptionsBuilder::new().all(true).filters(filters).build();
+        let list = docker.list_containers(Some(options));
+        let summaries = self.ask("list containers", QUESTION_LIMIT, list).await?;
+        Ok(summaries.into_iter().filter_map(summary::observed).collect())
+    }
+
+    async fn networks(&self, docker: &Docker) -> Result<BTreeSet<String>, EngineError> {
+        let list = docker.list_networks(None::<ListNetworksOptions>);
+        let networks = self.ask("list networks", QUESTION_LIMIT, list).await?;
+        Ok(networks.into_iter().filter_map(|network| network.name).collect())
+    }
+
+    async fn images(&self, docker: &Docker) -> Result<BTreeSet<String>, EngineError> {
+        let list = docker.list_images(None::<ListImagesOptions>);
+        let images = self.ask("list images", QUESTION_LIMIT, list).await?;
+        let names = images.into_iter().flat_map(|image| [image.repo_tags, image.repo_digests]);
+        Ok(names.flatten().collect())
+    }
+}
+
+#[async_trait]
+impl ContainerEngine for DockerEngine {
+    async fn observe(&self) -> Result<Observed, EngineError> {
+        let Connection { docker, machine } = self.connection().await?;
+        let (containers, networks, images) = tokio::try_join!(
+            self.containers(&docker),
+            self.networks(&docker),
+            self.images(&docker)
+        )?;
+        Ok(Observed { containers, networks, images, machine })
+    }
+
+    async fn changes(&self) -> Result<BoxStream<'static, Result<(), EngineError>>, EngineError> {
+        let Connection { docker, .. } = self.connection().await?;
+        let filters = HashMap::from([
+            ("type", vec!["container".to_owned()]),
+            ("event", EVENTS.map(str::to_owned).to_vec()),
+            ("label", vec![format!("{MANAGED_LABEL}={MANAGED_VALUE}")]),
+        ]);
+        // The request is sent when the stream is first polled. What happens until then is told
+        // because it is asked for from this moment on.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
+        let options = EventsOptionsBuilder::new().since(&since).filters(&filters).build();
+        let address = self.address.clone();
+        let events = docker.events(Some(options)).map(move |event| match event {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let reason = chain(&error);
+                Err(EngineError::Unreachable { address: address.clone(), reason })
+            }
+        });
+        Ok(events.boxed())
+    }
+
+    async fn create_network(&self, name: &str) -> Result<(), EngineError> {
+        let Connection { docker, .. } = self.connection().await?;
+        let known = self.networks(&docker).await?;
+        if known.contains(name) {
+            return Ok(());
+        }
+        let request = NetworkCreateRequest {
+            name: name.to_owned(),
+            driver: Some("bridge".to_owned()),
+            ..Default::default()
+        };
+        self.ask("create a network", CHANGE_LIMIT, docker.create_network(request)).await?;
+        Ok(())
+    }
+
+    async fn pull(
+        &self,
+        image: &ImageReference,
+        auth: Option<&RegistryAuth>,
+    ) -> Result<(), EngineError> {
+        const OPERATION: &str = "pull";
+        let Connection { docker, .. } = self.connection().await?;
+        let options = CreateImageOptionsBuilder::new()
+            .from_image(&image.repository())
+            .tag(image.digest().or(image.tag()).unwrap_or("latest"))
+            .build();
+        let credentials = auth.map(|auth| DockerCredentials {
+            username: Some(auth.user.clone()),
+            password: Some(auth.password.expose().clone()),
+            serveraddress: Some(auth.server.clone()),
+            ..Default::default()
+        });
+        let mut progress = std::pin::pin!(docker.create_image(Some(options), None, credentials));
+        // The whole stream is read: an error can be its last line, after a status of success.
+        loop {
+            match tokio::time::timeout(PULL_STALL_LIMIT, progress.next()).await {
+                Err(_) => {
+                    let limit_seconds = PULL_STALL_LIMIT.as_secs();
+                    return Err(EngineError::Timeout { operation: OPERATION, limit_seconds });
+                }
+                Ok(Some(Err(error))) => return Err(self.translate(OPERATION, &error)),
+                Ok(Some(Ok(_))) => {}
+                Ok(None) => break,
+            }
+        }
+        // A connection that is cut looks like the end of the stream.
+        let inspect = docker.inspect_image(image.as_str());
+        self.ask(OPERATION, QUESTION_LIMIT, inspect).await?;
+        Ok(())
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<(), EngineError> {
+        let Connection { docker, .. } = self.connection().await?;
+        let options = CreateContainerOptionsBuilder::new().name(&spec.name).build();
+        let create = docker.create_container(Some(options), body(spec));
+        self.ask("create the container", CHANGE_LIMIT, create).await?;
+        Ok(())
+    }
+
+    async fn connect(&self, container: &str, network: &str) -> Result<(), EngineError> {
+        let Connection { docker, .. } = self.connection().await?;
+        let request =
+            NetworkConnectRequest { container: container.to_owned(), ..Default::default() };
+        let connect = docker.connect_network(network, request);
+        match self.ask("connect the network", CHANGE_LIMIT, connect).await {
+            Err(EngineError::Refused { message, .. }) if message.contains("already exists") => {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn start(&self, container: &str) -> Result<(), EngineError> {
+        let Connection { docker, .. } = self.connection().await?;
+        let start = docker.start_container(container, None::<StartContainerOptions>);
+        self.ask("start the container", CHANGE_LIMIT, start).await
+    }
+
+    async fn stop(&self, container: &str, grace_seconds: u32) -> Result<(), EngineError> {
+        let Connection { docker, .. } = self.connection().await?;
+        let grace = i32::try_from(grace_seconds).unwrap_or(i32::MAX);
+        let options = StopContainerOptionsBuilder::new().t(grace).build();
+        let limit = CHANGE_LIMIT + Duration::from_secs(u64::from(grace_seconds));
+        let stop = docker.stop_container(container, Some(options));
+        self.ask("stop the container", limit, stop).await
+    }
+
+    async fn unpause(&self, container: &str) -> Result<(), EngineError> {
+        let Connection { docker, .. } = self.connection().await?;
+        self.ask("unpause the container", CHANGE_LIMIT, docker.unpause_container(container)).await
+    }
+
+    async fn remove(&self, container: &str) -> Result<(), EngineError> {
+        let Connection { docker, .. } = self.connection().await?;
+        let options = RemoveContainerOptionsBuilder::new().v(true).build();
+        let remove = docker.remove_container(container, Some(options));
+        match self.ask("remove the container", CHANGE_LIMIT, remove).await {
+            Err(EngineError::Refused { message, .. }) if message.contains("No such container") => {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn rename(&self, container: &str, to: &str) -> Result<(), EngineError> {
+        let Connection { docker, .. } = self.connection().await?;
+        let options = RenameContainerOptionsBuilder::new().name(to).build();
+        let rename = docker.rename_container(container, options);
+        self.ask("rename the container", CHANGE_LIMIT, rename).await
+    }
+}
+
+/// A container as Docker's API takes it.
+fn body(spec: &ContainerSpec) -> ContainerCreateBody {
+    let mut port_bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
+    for port in &spec.ports {
+        let binding = PortBinding { host_port: Some(port.host.to_string()), host_ip: None };
+        let bindings = port_bindings.entry(format!("{}/tcp", port.container)).or_default();
+        bindings.get_or_insert_default().push(binding);
+    }
+    let mut exposed: Vec<String> = port_bindings.keys().cloned().collect();
+    exposed.sort();
+    let devices = spec.devices.iter().map(|device| DeviceMapping {
+        path_on_host: Some(device.on_host.clone()),
+        path_in_container: Some(device.in_container.clone()),
+        cgroup_permissions: Some(device.permissions.clone()),
+    });
+    let env = spec.env.iter().map(|variable| format!("{}={}", variable.name, variable.value));
+    ContainerCreateBody {
+        image: Some(spec.image.as_str().to_owned()),
+        env: Some(env.collect()),
+        labels: Some(spec.labels.clone().into_iter().collect()),
+        exposed_ports: Some(exposed),
+        host_config: Some(HostConfig {
+            binds: Some(spec.volumes.iter().map(|volume| volume.as_str().to_owned()).collect()),
+            devices: Some(devices.collect()),
+            network_mode: Some(spec.network.clone()),
+            port_bindings: Some(port_bindings),
+            privileged: Some(spec.privileged),
+            restart_policy: Some(RestartPolicy {
+                name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
+                maximum_retry_count: None,
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// Mends two faults of the client: it does not send the API version it negotiated, and it encodes
+/// a registry's credentials with an alphabet that Docker drops silently for some passwords.
+fn mend(mut request: BollardRequest, prefix: &str) -> BollardRequest {
+    let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    if let Ok(versioned) = format!("{prefix}{path}").parse::<PathAndQuery>() {
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = Some(versioned);
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    if let Some(value) = request.headers_mut().get_mut("X-Registry-Auth") {
+        let safe = value.to_str().map(|text| text.replace('+', "-").replace('/', "_"));
+        if let Some(safe) = safe.ok().and_then(|text| HeaderValue::from_str(&text).ok()) {
+            *value = safe;
+        }
+    }
+    request
+}
+
+fn parse_api(text: &str) -> Option<(usize, usize)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// An error with its causes on one line; a connection's own message says little.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

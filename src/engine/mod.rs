@@ -1,0 +1,110 @@
+//! The container engine of a device, behind one trait in model types.
+//!
+//! What it is: observing and the steps that a plan is made of, each of which may be repeated
+//! without harm. What it is not: it decides nothing and retries nothing; whoever calls it plans
+//! again.
+//!
+//! Invariants: [`ContainerEngine::observe`] gives the whole state or an error, never a part of
+//! it; every call ends within a time that is written down beside it.
+
+mod docker;
+mod fake;
+mod summary;
+
+pub use docker::DockerEngine;
+pub use fake::{FakeEngine, Fault};
+
+use crate::config::Secret;
+use crate::model::{ContainerSpec, ImageReference, Observed};
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+/// Why a call failed. `Display` is what a report shows, so each says what the engine said.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Nobody answers at the engine's address.
+    #[error("docker cannot be reached at `{address}`: {reason}")]
+    Unreachable {
+        /// Where it was looked for.
+        address: String,
+        /// What the connection said.
+        reason: String,
+    },
+    /// It took longer than the call may take.
+    #[error("docker did not {operation} within {limit_seconds} s")]
+    Timeout {
+        /// What was asked.
+        operation: &'static str,
+        /// The limit.
+        limit_seconds: u64,
+    },
+    /// The engine said no.
+    #[error("docker refused to {operation}: {message}")]
+    Refused {
+        /// What was asked.
+        operation: &'static str,
+        /// The engine's words.
+        message: String,
+    },
+    /// The engine answered something that cannot be understood.
+    #[error("docker's answer to {operation} cannot be understood: {message}")]
+    Answer {
+        /// What was asked.
+        operation: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// What a registry asks of a pull.
+#[derive(Debug, Clone)]
+pub struct RegistryAuth {
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: Secret<String>,
+    /// The registry it is for.
+    pub server: String,
+}
+
+/// A container engine. Containers are named by id or by name; both will do.
+#[async_trait]
+pub trait ContainerEngine: Send + Sync + 'static {
+    /// All that is ours, with the networks and images of the device.
+    async fn observe(&self) -> Result<Observed, EngineError>;
+
+    /// One item whenever something about our containers changed. It ends, or gives an error, when
+    /// the engine goes away.
+    async fn changes(&self) -> Result<BoxStream<'static, Result<(), EngineError>>, EngineError>;
+
+    /// Creates a bridge network; one that is there already will do.
+    async fn create_network(&self, name: &str) -> Result<(), EngineError>;
+
+    /// Fetches an image, until it is on the device.
+    async fn pull(
+        &self,
+        image: &ImageReference,
+        auth: Option<&RegistryAuth>,
+    ) -> Result<(), EngineError>;
+
+    /// Creates a container.
+    async fn create(&self, spec: &ContainerSpec) -> Result<(), EngineError>;
+
+    /// Joins a container to a network; one that it has joined already will do.
+    async fn connect(&self, container: &str, network: &str) -> Result<(), EngineError>;
+
+    /// Starts a container; one that runs will do.
+    async fn start(&self, container: &str) -> Result<(), EngineError>;
+
+    /// Stops a container: its stop signal, and after the grace a kill; one that is stopped will do.
+    async fn stop(&self, container: &str, grace_seconds: u32) -> Result<(), EngineError>;
+
+    /// Thaws a container.
+    async fn unpause(&self, container: &str) -> Result<(), EngineError>;
+
+    /// Removes a container that does not run, with its anonymous volumes; one that is gone will do.
+    async fn remove(&self, container: &str) -> Result<(), EngineError>;
+
+    /// Renames a container.
+    async fn rename(&self, container: &str, to: &str) -> Result<(), EngineError>;
+}

@@ -1,0 +1,154 @@
+//! Parse, run the mode, print one error chain, exit with its code.
+
+use nebula::cli::{self, Invocation};
+use nebula::config::{ConfigError, Environment, FILES, Given, Inputs, environment, read_file};
+use nebula::engine::DockerEngine;
+use nebula::modes::{ctl, manager, worker};
+use nebula::store::SqliteStore;
+use std::error::Error;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Refused or failed.
+const FAILED: u8 = 1;
+/// Wrong usage or configuration.
+const MISUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    let invocation = match cli::parse(std::env::args_os()) {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            // A closed pipe under `--help | head` is no failure of ours.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    nebula::client::install_crypto_provider();
+    let environment = environment(std::env::vars_os());
+    match invocation {
+        Invocation::Manager(given) => run_manager(&given, &environment),
+        Invocation::Worker(given) => run_worker(&given, &environment),
+        Invocation::Ctl(arguments) => match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(ctl::run(arguments, &environment, cli::command)),
+            Err(error) => fail(FAILED, &error),
+        },
+    }
+}
+
+fn run_manager(given: &Given, environment: &Environment) -> ExitCode {
+    let config = match configure(given, environment, manager::Config::load) {
+        Ok(config) => config,
+        Err(error) => return fail(MISUSED, &error),
+    };
+    log_to_stderr();
+    // Many connections and the store's blocking calls: every core.
+    serve(&mut Builder::new_multi_thread(), async |shutdown| {
+        let store = SqliteStore::open(&config.data_dir).await?;
+        let dependencies =
+            manager::Dependencies { store: Arc::new(store), limits: manager::Limits::default() };
+        Ok(manager::run(config, dependencies, |_| {}, shutdown).await?)
+    })
+}
+
+fn run_worker(given: &Given, environment: &Environment) -> ExitCode {
+    let hostname = gethostname::gethostname().to_string_lossy().into_owned();
+    let load = |inputs: &Inputs<'_>| worker::Config::load(inputs, &hostname);
+    let config = match configure(given, environment, load) {
+        Ok(config) => config,
+        Err(error) => return fail(MISUSED, &error),
+    };
+    log_to_stderr();
+    let engine = Arc::new(DockerEngine::new(config.docker_host.clone()));
+    // A device's memory is for its apps: one thread does.
+    serve(&mut Builder::new_current_thread(), async |shutdown| {
+        Ok(worker::run(config, engine, shutdown).await?)
+    })
+}
+
+fn configure<T>(
+    given: &Given,
+    environment: &Environment,
+    load: impl FnOnce(&Inputs<'_>) -> Result<T, ConfigError>,
+) -> Result<T, ConfigError> {
+    load(&Inputs {
+        flags: &given.flags,
+        environment,
+        config: given.config.as_deref(),
+        files: &FILES.map(PathBuf::from),
+        read: &read_file,
+    })
+}
+
+/// Runs a daemon until a signal: the first drains it, the second ends it at once.
+fn serve(
+    runtime: &mut Builder,
+    run: impl AsyncFnOnce(CancellationToken) -> anyhow::Result<()>,
+) -> ExitCode {
+    let runtime: Runtime = match runtime.enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(FAILED, &error),
+    };
+    let shutdown = CancellationToken::new();
+    let outcome = runtime.block_on(async {
+        if let Err(error) = drain_on_signal(shutdown.clone()) {
+            tracing::warn!(%error, "signals cannot be heard; the process ends without draining");
+        }
+        run(shutdown).await
+    });
+    // Blocking calls that outlive the drain must not keep the process.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, error.as_ref()),
+    }
+}
+
+fn drain_on_signal(shutdown: CancellationToken) -> std::io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        for is_first in [true, false] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if is_first {
+                tracing::info!("shutting down; a second signal ends it at once");
+                shutdown.cancel();
+            } else {
+                std::process::exit(i32::from(FAILED));
+            }
+        }
+    });
+    Ok(())
+}
+
+/// `RUST_LOG` sets what is told (`info`, `debug`, `nebula=debug`).
+fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+/// Prints an error with its causes, once.
+fn fail(code: u8, error: &dyn Error) -> ExitCode {
+    let mut out = std::io::stderr().lock();
+    // There is nobody to tell that standard error is closed.
+    let _ = writeln!(out, "error: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = writeln!(out, "caused by: {cause}");
+        source = cause.source();
+    }
+    ExitCode::from(code)
+}

@@ -1,0 +1,174 @@
+//! One container of an app, with every name, port and label chosen, and the labels by which it is
+//! found again.
+
+use super::NEBULA_NETWORK;
+use super::app::App;
+use super::image::ImageReference;
+use super::mount::{Device, Volume};
+use super::name::Name;
+use super::port::PortMapping;
+use super::version::{AppVersion, SpecHash, Uid};
+use std::collections::BTreeMap;
+
+/// The label that says a container is ours; one without it is never touched.
+pub const MANAGED_LABEL: &str = "orchestrator";
+/// The value of [`MANAGED_LABEL`].
+pub const MANAGED_VALUE: &str = "nebula";
+
+const APP: &str = "app_name";
+const TYPE: &str = "container_type";
+const UID: &str = "nebula.uid";
+const ID: &str = "nebula.app_id";
+const SPEC: &str = "nebula.spec";
+const REPLICA: &str = "nebula.replica";
+
+/// What to create. Nothing in it is left to choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSpec {
+    /// The container's name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The image it runs.
+    pub image: ImageReference,
+    /// Environment, `NAME=value`. Values may be secrets.
+    pub env: Vec<Variable>,
+    /// Device port and container port, of this replica.
+    pub ports: Vec<PortMapping>,
+    /// Binds and named volumes.
+    pub volumes: Vec<Volume>,
+    /// Device files.
+    pub devices: Vec<Device>,
+    /// All devices and capabilities.
+    pub privileged: bool,
+    /// The network it is created in.
+    pub network: String,
+}
+
+/// One environment variable. Its value may be a secret, so `Debug` leaves it out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// The name.
+    pub name: String,
+    /// The value.
+    pub value: String,
+}
+
+impl std::fmt::Debug for Variable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}=***", self.name)
+    }
+}
+
+impl App {
+    /// The container of a replica, under a name of the planner's choice.
+    pub fn container_spec(&self, replica: u32, name: String) -> ContainerSpec {
+        let offset = u16::try_from(replica.saturating_sub(1)).unwrap_or(u16::MAX);
+        let shift = |m: PortMapping| PortMapping { host: m.host.saturating_add(offset), ..m };
+        let has_own_network = !self.spec.networks.iter().any(super::NetworkName::is_exclusive);
+        ContainerSpec {
+            name,
+            labels: Labels {
+                app: self.app_name.as_str().to_owned(),
+                replica,
+                version: self.version(),
+            }
+            .to_map(),
+            image: self.spec.docker_image.clone(),
+            env: self
+                .spec
+                .env_vars
+                .iter()
+                .map(|(name, value)| Variable { name: name.to_owned(), value: value.to_owned() })
+                .collect(),
+            // On the device's own network, or on none, a port cannot be bound to another.
+            ports: if has_own_network {
+                self.spec.starting_ports.mappings().into_iter().map(shift).collect()
+            } else {
+                Vec::new()
+            },
+            volumes: self.spec.volumes.clone(),
+            devices: self.spec.devices.clone(),
+            privileged: self.spec.privileged,
+            network: self.networks()[0].clone(),
+        }
+    }
+
+    /// Every network that its containers are joined to, `nebula` first unless it is excluded.
+    pub fn networks(&self) -> Vec<String> {
+        if let Some(only) = self.spec.networks.iter().find(|name| name.is_exclusive()) {
+            return vec![only.as_str().to_owned()];
+        }
+        let mut networks = vec![NEBULA_NETWORK.to_owned()];
+        for name in &self.spec.networks {
+            if !networks.iter().any(|known| known == name.as_str()) {
+                networks.push(name.as_str().to_owned());
+            }
+        }
+        networks
+    }
+
+    /// The device's ports that a replica binds.
+    pub fn host_ports(&self, replica: u32) -> Vec<u16> {
+        let spec = self.container_spec(replica, String::new());
+        spec.ports.iter().map(|mapping| mapping.host).collect()
+    }
+}
+
+/// What a container of ours says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labels {
+    /// Its app.
+    pub app: String,
+    /// Which replica, from 1.
+    pub replica: u32,
+    /// The version it was made from.
+    pub version: AppVersion,
+}
+
+impl Labels {
+    /// The labels as Docker takes them.
+    pub fn to_map(&self) -> BTreeMap<String, String> {
+        let mut map = BTreeMap::from([
+            (MANAGED_LABEL.to_owned(), MANAGED_VALUE.to_owned()),
+            (APP.to_owned(), self.app.clone()),
+            (TYPE.to_owned(), "app".to_owned()),
+            (ID.to_owned(), self.version.app_id.to_string()),
+            (SPEC.to_owned(), self.version.spec.as_str().to_owned()),
+            (REPLICA.to_owned(), self.replica.to_string()),
+        ]);
+        if let Some(uid) = self.version.uid {
+            map.insert(UID.to_owned(), uid.to_string());
+        }
+        map
+    }
+
+    /// Reads the app, replica and version from a container's labels and name. None for a container
+    /// that is not ours or not an app's; a container of the original has no replica label, so its
+    /// name tells, and no version.
+    #[expect(clippy::disallowed_types, reason = "Docker's client gives one; it is only looked up")]
+    pub fn read(
+        labels: &std::collections::HashMap<String, String>,
+        container_name: &str,
+    ) -> Option<(String, Option<u32>, Option<AppVersion>)> {
+        let get = |key: &str| labels.get(key).map(String::as_str);
+        if get(MANAGED_LABEL) != Some(MANAGED_VALUE) || get(TYPE).is_some_and(|kind| kind != "app")
+        {
+            return None;
+        }
+        let app = get(APP).filter(|app| Name::new(*app).is_ok())?;
+        let from_name = || container_name.strip_prefix(app)?.strip_prefix('-')?.parse().ok();
+        let replica = get(REPLICA).map_or_else(from_name, |text| text.parse().ok());
+        let version = || {
+            Some(AppVersion {
+                uid: match get(UID) {
+                    Some(text) => Some(Uid::parse(text)?),
+                    None => None,
+                },
+                app_id: get(ID)?.parse().ok()?,
+                spec: SpecHash::from_label(get(SPEC)?),
+            })
+        };
+        Some((app.to_owned(), replica, version()))
+    }
+}

@@ -1,0 +1,107 @@
+//! The desired state of a device: what `/info` of its group says, read as a device reads it.
+//!
+//! Invariant: it is made from a complete and valid answer only. One app that cannot be read does
+//! not spoil the others and is never taken for "this app is gone".
+
+use super::app::App;
+use super::fields::{Fields, Unknown, list, object, string, unsigned};
+use super::version::Revision;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+/// The most apps one answer may hold, over a group's own limit so that it is never the first met.
+const MAX_APPS: usize = 2_000;
+
+/// Why an answer is no desired state.
+#[derive(Debug, thiserror::Error)]
+pub enum DesiredError {
+    /// Cut short, a proxy's page, or otherwise not JSON.
+    #[error("the answer is not JSON")]
+    Json(#[source] serde_json::Error),
+    /// JSON of another shape.
+    #[error("the answer is not a device group's state: {0}")]
+    Shape(String),
+}
+
+/// What every device of a group runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Desired {
+    /// The highest revision of anything in it; none from a manager that gives none.
+    pub revision: Option<Revision>,
+    /// The group's id.
+    pub device_group_id: u64,
+    /// The group's order to prune.
+    pub prune_id: u64,
+    /// Its apps, each name once.
+    pub apps: Vec<DesiredApp>,
+    /// The names of its cron jobs.
+    pub cron_jobs: Vec<String>,
+}
+
+/// An app as a device was told it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DesiredApp {
+    /// It can be run.
+    Readable(Box<App>),
+    /// It exists, but this version cannot run it. Its containers are kept as they are.
+    Unreadable {
+        /// Its name.
+        name: String,
+        /// Which field and why.
+        reason: String,
+    },
+}
+
+impl DesiredApp {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Readable(app) => app.app_name.as_str(),
+            Self::Unreadable { name, .. } => name,
+        }
+    }
+}
+
+impl Desired {
+    /// Reads the bytes of an answer.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DesiredError> {
+        let value: Value = serde_json::from_slice(bytes).map_err(DesiredError::Json)?;
+        let map = object(value).map_err(DesiredError::Shape)?;
+        let mut fields = Fields::new(map);
+        let apps = fields.take("apps", |value| list(value, MAX_APPS, app));
+        let names = fields.take("apps_list", |value| list(value, MAX_APPS, string));
+        let jobs = fields.take("cron_jobs_list", |value| list(value, MAX_APPS, string));
+        let prune_id = fields.take("prune_id", |value| unsigned(&value));
+        let group_id = fields.take("device_group_id", |value| unsigned(&value));
+        let revision = fields.take("revision", |value| unsigned(&value).map(Revision));
+        fields
+            .finish(Unknown::Ignore, &[])
+            .map_err(|invalid| DesiredError::Shape(invalid.to_string()))?;
+        let (Some(apps), Some(names), Some(cron_jobs), Some(prune_id), Some(device_group_id)) =
+            (apps, names, jobs, prune_id, group_id)
+        else {
+            let keys = "apps, apps_list, cron_jobs_list, prune_id and device_group_id";
+            return Err(DesiredError::Shape(format!("it must have {keys}")));
+        };
+        let told: BTreeSet<&str> = apps.iter().map(DesiredApp::name).collect();
+        let listed: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        if told.len() != apps.len() || told != listed {
+            return Err(DesiredError::Shape("`apps` and `apps_list` differ".to_owned()));
+        }
+        Ok(Self { revision, device_group_id, prune_id, apps, cron_jobs })
+    }
+}
+
+/// Reads one app; one that cannot be run is kept by name with its reason, one without a name makes
+/// the whole answer unreadable.
+fn app(value: Value) -> Result<DesiredApp, String> {
+    let map: Map<String, Value> = object(value)?;
+    let name = match map.get("app_name") {
+        Some(Value::String(name)) => name.clone(),
+        _ => return Err("has no `app_name`".to_owned()),
+    };
+    Ok(match App::decode(map) {
+        Ok(app) => DesiredApp::Readable(Box::new(app)),
+        Err(invalid) => DesiredApp::Unreadable { name, reason: invalid.to_string() },
+    })
+}

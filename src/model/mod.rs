@@ -1,0 +1,44 @@
+//! The nouns that every mode shares, and their wire form.
+//!
+//! What it is: apps, device groups, images, ports, names, versions, the desired state that a
+//! manager hands out and the observed state that an engine reports. A value of these types has
+//! been checked; whoever holds one need not check again.
+//! What it is not: it knows no network, disk, clock, environment or random number, and it builds
+//! without any crate that does (`--no-default-features`).
+//!
+//! Invariants: decoding never panics on any JSON; what a type accepts, it prints back as it was
+//! given; unknown keys are refused at the edge ([`Unknown::Refuse`]) and passed over in what a
+//! newer manager sends ([`Unknown::Ignore`]).
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod app;
+mod container;
+mod containers_per;
+mod desired;
+mod device_group;
+mod env;
+mod fields;
+mod image;
+mod mount;
+mod name;
+mod observed;
+mod port;
+mod version;
+
+pub use app::{App, AppFields, AppSpec, MAX_LIST_ITEMS};
+pub use container::{ContainerSpec, Labels, MANAGED_LABEL, MANAGED_VALUE, Variable};
+pub use containers_per::{ContainersPer, MAX_REPLICAS, Machine};
+pub use desired::{Desired, DesiredApp, DesiredError};
+pub use device_group::{DeviceGroup, DeviceGroupFields};
+pub use env::EnvVars;
+pub use fields::{Fields, Invalid, Unknown};
+pub use image::{ImageError, ImageReference};
+pub use mount::{Device, Volume};
+pub use name::{MAX_NAME_LENGTH, Name, NameError, NetworkName};
+pub use observed::{ContainerState, Health, Observed, ObservedContainer};
+pub use port::{PortMapping, StartingPorts};
+pub use version::{AppVersion, Revision, SpecHash, Uid};
+
+/// The network that every container joins, unless it asks for the device's own or for none.
+pub const NEBULA_NETWORK: &str = "nebula";

@@ -1,0 +1,126 @@
+//! Volumes and devices: what of the device an app may see.
+
+use super::fields::{clip, string};
+use super::name::NetworkName;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+/// What Docker takes after the second colon of a volume.
+const VOLUME_MODES: [&str; 15] = [
+    "ro",
+    "rw",
+    "z",
+    "Z",
+    "nocopy",
+    "private",
+    "rprivate",
+    "shared",
+    "rshared",
+    "slave",
+    "rslave",
+    "consistent",
+    "cached",
+    "delegated",
+    "default",
+];
+
+/// A bind of a path of the device, or a named volume, as `source:target[:mode]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    text: String,
+    target: String,
+}
+
+impl Volume {
+    /// The volume as it was given, which is Docker's own form.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Where it appears in the container, without a trailing slash.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    pub(super) fn decode(value: Value) -> Result<Self, String> {
+        let text = string(value)?;
+        let shown = clip(&text);
+        let parts: Vec<&str> = text.split(':').collect();
+        let (source, target, mode) = match parts.as_slice() {
+            [source, target] => (*source, *target, None),
+            [source, target, mode] => (*source, *target, Some(*mode)),
+            _ => return Err(format!("`{shown}` must be `source:target` or `source:target:mode`")),
+        };
+        if text.contains('\0') {
+            return Err(format!("`{shown}` must not hold a NUL character"));
+        }
+        let is_path = source.starts_with('/');
+        // A volume's name has the alphabet of a network's, and at least two characters.
+        if !is_path && (source.len() < 2 || NetworkName::new(source).is_err()) {
+            return Err(format!(
+                "`{shown}`: the source must be an absolute path or a volume's name"
+            ));
+        }
+        let trimmed = target.trim_end_matches('/');
+        if !target.starts_with('/') || trimmed.is_empty() {
+            return Err(format!("`{shown}`: the target must be an absolute path other than `/`"));
+        }
+        for mode in mode.into_iter().flat_map(|modes| modes.split(',')) {
+            if !VOLUME_MODES.contains(&mode) {
+                return Err(format!("`{shown}`: unknown mode `{}`, try `ro` or `rw`", clip(mode)));
+            }
+        }
+        Ok(Self { target: trimmed.to_owned(), text })
+    }
+}
+
+impl Serialize for Volume {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+/// A device file, as `/dev/host[:/dev/container[:rwm]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    text: String,
+    /// The path on the device.
+    pub on_host: String,
+    /// The path in the container.
+    pub in_container: String,
+    /// Some of `r`, `w` and `m` (make nodes).
+    pub permissions: String,
+}
+
+impl Device {
+    /// The device as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) fn decode(value: Value) -> Result<Self, String> {
+        let text = string(value)?;
+        let shown = clip(&text);
+        let parts: Vec<&str> = text.split(':').collect();
+        let (on_host, in_container, permissions) = match parts.as_slice() {
+            [path] => (*path, *path, "rwm"),
+            [host, container] => (*host, *container, "rwm"),
+            [host, container, permissions] => (*host, *container, *permissions),
+            _ => return Err(format!("`{shown}` must be `/dev/host:/dev/container:rwm`")),
+        };
+        if !on_host.starts_with('/') || !in_container.starts_with('/') || text.contains('\0') {
+            return Err(format!("`{shown}`: both paths must be absolute"));
+        }
+        if permissions.is_empty() || !permissions.chars().all(|c| "rwm".contains(c)) {
+            return Err(format!("`{shown}`: permissions must be some of `r`, `w` and `m`"));
+        }
+        let (on_host, in_container) = (on_host.to_owned(), in_container.to_owned());
+        Ok(Self { on_host, in_container, permissions: permissions.to_owned(), text })
+    }
+}
+
+impl Serialize for Device {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}

@@ -1,0 +1,76 @@
+//! The observed state: what the engine has now, of what is ours.
+
+use super::containers_per::Machine;
+use super::version::AppVersion;
+use std::collections::BTreeSet;
+
+/// Everything a plan looks at. It is whole: an engine that could not tell all of it gave an error
+/// instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// The containers of apps that carry our label, in any state.
+    pub containers: Vec<ObservedContainer>,
+    /// The names of all networks.
+    pub networks: BTreeSet<String>,
+    /// All images on the device, by the names that [`super::ImageReference::familiar`] gives.
+    pub images: BTreeSet<String>,
+    /// The device's size.
+    pub machine: Machine,
+}
+
+/// One container of an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedContainer {
+    /// The engine's id for it.
+    pub id: String,
+    /// Its name, without Docker's leading slash.
+    pub name: String,
+    /// The app it belongs to.
+    pub app: String,
+    /// Which replica, from 1; none when neither label nor name tells.
+    pub replica: Option<u32>,
+    /// The version it was made from; none when the original made it.
+    pub version: Option<AppVersion>,
+    /// What it does.
+    pub state: ContainerState,
+    /// What its health check says.
+    pub health: Health,
+    /// The networks it is joined to.
+    pub networks: BTreeSet<String>,
+    /// The device's ports it has bound; empty while it does not run.
+    pub host_ports: BTreeSet<u16>,
+}
+
+/// A container's state, in Docker's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerState {
+    /// Made, never started.
+    Created,
+    /// Its process lives.
+    Running,
+    /// Frozen.
+    Paused,
+    /// Its process ended and Docker's restart policy will start it again.
+    Restarting,
+    /// Its process ended, or it was stopped.
+    Exited,
+    /// Being removed.
+    Removing,
+    /// Removal failed half-way.
+    Dead,
+    /// A word that this version does not know; such a container is left alone.
+    Unknown,
+}
+
+/// What a container's health check says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It has none.
+    None,
+    /// Not yet decided.
+    Starting,
+    /// Passing.
+    Healthy,
+    /// Failing.
+    Unhealthy,
+}

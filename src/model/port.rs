@@ -1,0 +1,168 @@
+//! The ports of an app: where its first replica is reached, and which port that is inside.
+
+use super::fields::{Fields, list};
+use serde::ser::{Serialize, SerializeMap};
+use serde_json::Value;
+
+/// The original's words for ports of the wrong form; clients compare them.
+const WRONG_FORM: &str = "can only be a list containing integers or dicts";
+/// The original's words for a port out of range.
+const OUT_OF_RANGE: &str = "invalid port";
+/// The most ports one app may declare.
+const MAX_PORTS: usize = 100;
+
+/// A port of the first replica on the device, and the container's port behind it. Replica `i`
+/// binds `host + i - 1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortMapping {
+    /// The port on the device, of replica 1.
+    pub host: u16,
+    /// The port in the container.
+    pub container: u16,
+}
+
+/// One item of the list as it was written, so that a reply shows what was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Item {
+    /// `80`: the same port on both sides.
+    Same(u16),
+    /// `{"80": "8080"}`; true when the container's port was a number rather than text.
+    Pairs(Vec<(PortMapping, bool)>),
+}
+
+/// The declared ports, in the order and the form they were given.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StartingPorts(Vec<Item>);
+
+impl StartingPorts {
+    /// All mappings, in the order given.
+    pub fn mappings(&self) -> Vec<PortMapping> {
+        let mut all = Vec::new();
+        for item in &self.0 {
+            match item {
+                Item::Same(port) => all.push(PortMapping { host: *port, container: *port }),
+                Item::Pairs(pairs) => all.extend(pairs.iter().map(|(mapping, _)| *mapping)),
+            }
+        }
+        all
+    }
+
+    /// Reads the list; a refusal is remembered in `fields` in the contract's two forms.
+    pub(super) fn take(fields: &mut Fields) -> Option<Self> {
+        let mut wrong_form = false;
+        let items = fields.take("starting_ports", |value| {
+            list(value, MAX_PORTS, |item| {
+                Item::decode(&item).map_err(|problem| {
+                    wrong_form |= problem == WRONG_FORM;
+                    problem.to_owned()
+                })
+            })
+            .map_err(|reason| {
+                let in_an_item = reason.ends_with(OUT_OF_RANGE) || wrong_form;
+                // The contract's words, without the item's position: clients compare the whole.
+                match (in_an_item, wrong_form) {
+                    (true, false) => OUT_OF_RANGE.to_owned(),
+                    (true, true) => WRONG_FORM.to_owned(),
+                    (false, _) if reason.starts_with("must be a list") => {
+                        wrong_form = true;
+                        WRONG_FORM.to_owned()
+                    }
+                    (false, _) => reason,
+                }
+            })
+        });
+        if wrong_form {
+            fields.refuse_ports_form(WRONG_FORM);
+        }
+        items.map(Self)
+    }
+
+    /// What cannot run on any device with this many replicas: two bindings of one device port, or
+    /// a port past the last.
+    pub fn check(&self, replicas: u32) -> Result<(), String> {
+        let mut hosts: Vec<u32> = self.mappings().iter().map(|m| u32::from(m.host)).collect();
+        hosts.sort_unstable();
+        let span = replicas.max(1);
+        for pair in hosts.windows(2) {
+            if pair[0] == pair[1] {
+                return Err(format!("port {} is given twice", pair[0]));
+            }
+            if pair[1] - pair[0] < span {
+                return Err(format!(
+                    "{replicas} containers from port {} up reach port {}, which is given as well",
+                    pair[0], pair[1]
+                ));
+            }
+        }
+        match hosts.last() {
+            Some(last) if last + span - 1 > u32::from(u16::MAX) => {
+                Err(format!("{replicas} containers from port {last} up pass port 65535"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Item {
+    fn decode(value: &Value) -> Result<Self, &'static str> {
+        match value {
+            Value::Number(_) => port(value).map(Item::Same),
+            Value::Object(pairs) => {
+                let mut mappings = Vec::with_capacity(pairs.len());
+                for (host, container) in pairs {
+                    let host = port(&Value::String(host.clone()))?;
+                    let mapping = PortMapping { host, container: port(container)? };
+                    mappings.push((mapping, container.is_number()));
+                }
+                Ok(Item::Pairs(mappings))
+            }
+            _ => Err(WRONG_FORM),
+        }
+    }
+}
+
+/// Reads a port given as a number or as decimal text.
+fn port(value: &Value) -> Result<u16, &'static str> {
+    let number = match value {
+        Value::Number(number) if number.is_f64() => return Err(WRONG_FORM),
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => {
+            let digits = text.strip_prefix('-').unwrap_or(text);
+            if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(WRONG_FORM);
+            }
+            text.parse::<u64>().ok()
+        }
+        _ => return Err(WRONG_FORM),
+    };
+    number
+        .and_then(|number| u16::try_from(number).ok())
+        .filter(|port| *port > 0)
+        .ok_or(OUT_OF_RANGE)
+}
+
+impl Serialize for StartingPorts {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.0)
+    }
+}
+
+impl Serialize for Item {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Item::Same(port) => serializer.serialize_u16(*port),
+            Item::Pairs(pairs) => {
+                let mut map = serializer.serialize_map(Some(pairs.len()))?;
+                for (mapping, as_number) in pairs {
+                    let host = mapping.host.to_string();
+                    if *as_number {
+                        map.serialize_entry(&host, &mapping.container)?;
+                    } else {
+                        map.serialize_entry(&host, &mapping.container.to_string())?;
+                    }
+                }
+                map.end()
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! `nebula ctl`: what a person or a script tells a manager, and asks it.
+//!
+//! What it is: a thin skin over [`crate::client`]. Flags become the fields of one request, checked
+//! by the model's own decoders; a reply becomes a table, or with `-o json` goes out as it came.
+//! What it is not: it keeps no state but the login, and knows no rule that the manager does not.
+//!
+//! Invariants: data goes to stdout, everything else to stderr; a value that no manager would take
+//! fails before the first request; a closed pipe is no error; secrets are read from where they
+//! stand and written nowhere but into the login file.
+//!
+//! In reading order: `config` who asks whom; `session` one manager and how its refusals are
+//! said; one file a command; `flags` the fields; `output` and `failure` what people read.
+
+mod apps;
+mod backup;
+mod completions;
+mod config;
+mod device_groups;
+mod failure;
+mod flags;
+mod login;
+mod login_file;
+mod objects;
+mod output;
+mod ping;
+mod prompt;
+mod prune;
+mod session;
+
+use crate::config::Environment;
+use clap::{Args, Subcommand};
+use failure::Failure;
+use output::Output;
+use session::Session;
+use std::process::ExitCode;
+
+/// Manage apps and device groups, and the manager itself.
+#[derive(Debug, Args)]
+#[command(after_help = config::HELP, disable_help_subcommand = true, term_width = 100)]
+pub struct Ctl {
+    #[command(flatten)]
+    connection: config::Flags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Apps: what runs on every device of their groups
+    #[command(subcommand)]
+    Apps(apps::Apps),
+    /// Device groups: which apps a device runs
+    #[command(subcommand)]
+    DeviceGroups(device_groups::DeviceGroups),
+    /// Remove the images that no container uses
+    #[command(subcommand)]
+    Prune(prune::Prune),
+    /// Ask whether the manager answers and takes the credentials
+    Ping,
+    /// Check credentials against the manager and keep them
+    #[command(after_help = login::HELP)]
+    Login,
+    /// Forget the kept credentials
+    Logout,
+    Backup(backup::Backup),
+    Completions(completions::Completions),
+}
+
+/// Runs one command, and prints its answer or its failure. `environment` is the process's, an
+/// argument so that nothing here reads it on its own; `root` is the whole command line, for the
+/// completion scripts.
+pub async fn run(ctl: Ctl, environment: &Environment, root: fn() -> clap::Command) -> ExitCode {
+    match dispatch(ctl, environment, root).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.print(),
+    }
+}
+
+async fn dispatch(
+    ctl: Ctl,
+    environment: &Environment,
+    root: fn() -> clap::Command,
+) -> Result<(), Failure> {
+    let Ctl { connection, command } = ctl;
+    // These two need no manager, nor a configuration that makes sense.
+    match command {
+        Command::Completions(completions) => return completions.run(root()),
+        Command::Logout => return login::logout(),
+        _ => {}
+    }
+    let config = config::resolve(connection, environment)?;
+    if let Command::Login = command {
+        return login::login(config, environment).await;
+    }
+    let output = Output::new(config.format);
+    let session = Session::new(config, output)?;
+    match command {
+        Command::Apps(apps) => apps.run(&session).await,
+        Command::DeviceGroups(groups) => groups.run(&session).await,
+        Command::Prune(prune) => prune.run(&session).await,
+        Command::Backup(backup) => backup.run(&session).await,
+        Command::Ping => ping::run(&session).await,
+        Command::Login | Command::Logout | Command::Completions(_) => Ok(()),
+    }
+}

@@ -1,0 +1,250 @@
+//! One manager, and how its refusals are said to a person.
+
+use super::config::{Asker, Config};
+use super::failure::Failure;
+use super::output::{Output, plain_value, printable};
+use crate::client::{Client, ClientError, Credentials, Noun, Object, Problem, Refusal};
+use serde_json::Value;
+use std::time::Duration;
+
+/// The limit of one request. A person waits no longer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A manager to talk to.
+#[derive(Debug)]
+pub(super) struct Session {
+    client: Client,
+    config: Config,
+    credentials: Credentials,
+    output: Output,
+}
+
+/// The object that a request is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About<'a> {
+    pub noun: Noun,
+    pub name: &'a str,
+}
+
+/// What an object of this kind is called.
+pub(super) const fn word(noun: Noun) -> &'static str {
+    match noun {
+        Noun::App => "app",
+        Noun::DeviceGroup => "device group",
+    }
+}
+
+/// The command for objects of this kind.
+pub(super) const fn command(noun: Noun) -> &'static str {
+    match noun {
+        Noun::App => "apps",
+        Noun::DeviceGroup => "device-groups",
+    }
+}
+
+impl Session {
+    /// A session with the configured manager. Nothing is sent yet.
+    pub(super) fn new(config: Config, output: Output) -> Result<Self, Failure> {
+        let half = |there: &str, missing: &str| {
+            let key = missing.to_uppercase();
+            Failure::usage(format!("a {there} was given without a {missing}"))
+                .hint(format!("set NEBULA_{key}, or let `nebula ctl login` ask for it"))
+        };
+        let credentials = match &config.asker {
+            Asker::Known(credentials) | Asker::Kept(credentials) => credentials.clone(),
+            Asker::Username(_) => return Err(half("username", "password")),
+            Asker::Password(_) => return Err(half("password", "username")),
+        };
+        let client = Client::new(&config.url, &credentials, TIMEOUT)
+            .map_err(|error| Failure::usage(error.to_string()).because_of(&error))?;
+        Ok(Self { client, config, credentials, output })
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// Says an error of a request that is about no object in particular.
+    pub(super) fn explain(&self, error: &ClientError) -> Failure {
+        let hint = self.hint(error);
+        let message = error.refusal().and_then(|refusal| self.refusal_in_words(refusal));
+        let message = message.unwrap_or_else(|| printable(&error.to_string()));
+        let failure = Failure::new(message).because_of(error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+
+    /// Says an error of a request that is about one object.
+    pub(super) async fn explain_about(&self, about: About<'_>, error: ClientError) -> Failure {
+        let About { noun, name } = about;
+        let (what, command) = (word(noun), command(noun));
+        let flag = |key: &str| flag(&error, key);
+        let exists = match noun {
+            Noun::App => "app_exists",
+            Noun::DeviceGroup => "device_group_exists",
+        };
+        if flag(exists) == Some(true) {
+            return Failure::new(format!("{what} `{name}` exists already"))
+                .hint(format!("change it: nebula ctl {command} update {name}"));
+        }
+        if flag("running_before_restart") == Some(false) {
+            return Failure::new(format!(
+                "app `{name}` is stopped, and only a running app restarts"
+            ))
+            .hint(format!("start it: nebula ctl apps start {name}"));
+        }
+        // The API says of a group to prune, too, that the app does not exist.
+        if flag(exists) == Some(false) || flag("app_exists") == Some(false) {
+            return self.unknown(about).await;
+        }
+        self.explain(&error)
+    }
+
+    /// Says that an object does not exist, with the nearest name that does.
+    pub(super) async fn unknown(&self, about: About<'_>) -> Failure {
+        let (what, command) = (word(about.noun), command(about.noun));
+        let failure = Failure::new(format!("{what} `{}` does not exist", printable(about.name)));
+        let names = self.client.list(about.noun).await.map(|reply| reply.content);
+        match nearest(about.name, &names.unwrap_or_default()) {
+            Some(name) => failure.hint(format!("did you mean `{}`?", printable(name))),
+            None => failure.hint(format!("see what there is: nebula ctl {command} list")),
+        }
+    }
+
+    /// A refusal whose JSON we know, in words.
+    fn refusal_in_words(&self, refusal: &Refusal) -> Option<String> {
+        if refusal.status == 401 {
+            let known = !matches!(self.credentials, Credentials::None);
+            let what = if known { "does not accept the credentials" } else { "wants credentials" };
+            return Some(format!("the manager {what}"));
+        }
+        let body = refusal.body.as_ref()?;
+        if body.get("access_allowed") == Some(&Value::Bool(false)) {
+            let who = match &self.credentials {
+                Credentials::Basic { user, .. } => format!("`{user}`"),
+                Credentials::Bearer(_) => "the owner of this token".to_owned(),
+                Credentials::None => "a user without credentials".to_owned(),
+            };
+            return Some(format!("{who} may not do this"));
+        }
+        if refusal.status == 400 && !body.contains_key("error") {
+            return Some(fields_in_words(body));
+        }
+        None
+    }
+
+    fn hint(&self, error: &ClientError) -> Option<String> {
+        let source = &self.config.url_source;
+        Some(match error {
+            ClientError::Unreachable { problem, .. } => match problem {
+                Problem::Refused => format!("is the manager running? the URL comes from {source}"),
+                Problem::UnknownHost => {
+                    format!("is the host's name right? the URL comes from {source}")
+                }
+                Problem::Tls => "a certificate of your own authority is trusted when \
+                                 SSL_CERT_FILE names the authority's PEM file"
+                    .to_owned(),
+                Problem::NotTls => {
+                    format!("does the manager speak TLS at all? the URL comes from {source}")
+                }
+                Problem::Other => format!("the URL comes from {source}"),
+            },
+            ClientError::TimedOut { .. } => {
+                format!("is it busy, or is there a firewall? the URL comes from {source}")
+            }
+            ClientError::Redirected { .. } => {
+                format!("give the address that answers with --url; this one comes from {source}")
+            }
+            ClientError::NotJson { .. } | ClientError::Json(_) | ClientError::Shape { .. } => {
+                format!("is there a manager at this URL? it comes from {source}")
+            }
+            ClientError::Refused(refusal) if refusal.status == 404 => {
+                format!("is there a manager at this URL? it comes from {source}")
+            }
+            ClientError::Broken { .. } | ClientError::Cut { .. } => {
+                "if this was to change something, look whether it did before you repeat it"
+                    .to_owned()
+            }
+            ClientError::Unauthorized(_) => self.login_hint(),
+            ClientError::Unavailable(_) => match error.retry_after() {
+                Some(wait) => format!("try again in {} s", wait.as_secs()),
+                None => "try again in a moment".to_owned(),
+            },
+            _ => return None,
+        })
+    }
+
+    fn login_hint(&self) -> String {
+        match (&self.config.asker_source, &self.config.login_elsewhere) {
+            (Some(source), _) => {
+                format!("the credentials come from {source}; `nebula ctl login` keeps others")
+            }
+            (None, Some(other)) => format!(
+                "the kept login is for {other}; log in to this one: nebula ctl login --url {}",
+                self.client.url()
+            ),
+            (None, None) => {
+                "run `nebula ctl login`, or set NEBULA_USERNAME and NEBULA_PASSWORD, or \
+                             NEBULA_TOKEN"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// The value of a flag in a refusal's body.
+pub(super) fn flag(error: &ClientError, key: &str) -> Option<bool> {
+    error.refusal()?.body.as_ref()?.get(key)?.as_bool()
+}
+
+/// A 400's body: field to reason.
+fn fields_in_words(body: &Object) -> String {
+    let said = body.iter().map(|(field, reason)| match (field.as_str(), reason) {
+        ("missing_parameters", Value::Array(fields)) => {
+            let names: Vec<String> =
+                fields.iter().map(|field| format!("`{}`", plain_value(field))).collect();
+            format!("{} must be given", names.join(" and "))
+        }
+        ("missing_parameters", _) => "nothing to change was given".to_owned(),
+        (field, reason) => format!("`{field}`: {}", plain_value(reason)),
+    });
+    printable(&format!("the manager refused: {}", said.collect::<Vec<_>>().join("; ")))
+}
+
+/// The nearest of some names, when it is near enough to be what was meant.
+fn nearest<'a>(wrong: &str, names: &'a [String]) -> Option<&'a str> {
+    let most = (wrong.chars().count() / 3).max(1);
+    names
+        .iter()
+        .map(|name| (distance(wrong, name), name.as_str()))
+        .filter(|(distance, _)| *distance <= most)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// How many characters must be put in, taken out, exchanged, or swapped with their neighbour to
+/// make one text the other.
+fn distance(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let mut rows = vec![(0..=other.len()).collect::<Vec<_>>()];
+    for i in 1..=one.len() {
+        let mut row = vec![i];
+        for j in 1..=other.len() {
+            let differs = usize::from(one[i - 1] != other[j - 1]);
+            let mut least =
+                (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + differs);
+            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[one.len()][other.len()]
+}

@@ -1,0 +1,108 @@
+//! The manager's checked configuration.
+//!
+//! What it is: what `run` needs, in types; and the rules between keys. What it is not: it opens no
+//! file, port or store. Certificates are read when the manager binds.
+//!
+//! Invariant: a manager that must authenticate has at least one way to do so.
+
+use crate::config::{ConfigError, Credentials, Inputs, Secret, Settings, tables};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The manager's configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the API is served.
+    pub listen: SocketAddr,
+    /// The admin who needs no entry in the store.
+    pub local_admin: Option<Credentials>,
+    /// The token with the local admin's rights: printable ASCII.
+    pub auth_token: Option<Secret<String>>,
+    /// Whether requests must authenticate. When true, `local_admin` or `auth_token` is there.
+    pub auth_enabled: bool,
+    /// The folder of the embedded store. It need not exist yet.
+    pub data_dir: PathBuf,
+    /// HTTPS; plain HTTP without.
+    pub tls: Option<Tls>,
+    /// How long an answer is served from memory. Zero keeps none.
+    pub cache_time: Duration,
+    /// How many device groups are kept in memory, at least one.
+    pub cache_max_size: u64,
+    /// The database in `MongoDB`.
+    pub schema_name: String,
+    /// Connections to `MongoDB` at most.
+    pub mongo_max_pool_size: u32,
+}
+
+/// The files that HTTPS needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate chain, PEM.
+    pub cert_file: PathBuf,
+    /// Its private key, PEM.
+    pub key_file: PathBuf,
+    /// The authorities whose client certificates are accepted, PEM.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads and checks the configuration. The error tells all that is wrong with it.
+    pub fn load(inputs: &Inputs<'_>) -> Result<Self, ConfigError> {
+        let mut settings = Settings::load(&tables::MANAGER, inputs)?;
+        refuse_mongo(&mut settings);
+        let local_admin = settings.credentials("basic_auth_user", "basic_auth_password");
+        let auth_token = settings.token("auth_token");
+        let auth_enabled = settings.truth("auth_enabled");
+        require_a_way_in(&mut settings, auth_enabled);
+        let tls = tls(&mut settings);
+        let config = (|| {
+            Some(Self {
+                listen: settings.address("listen")?,
+                local_admin,
+                auth_token,
+                auth_enabled,
+                data_dir: settings.path("data_dir")?,
+                tls,
+                cache_time: settings.seconds("cache_time"),
+                cache_max_size: settings.number("cache_max_size"),
+                schema_name: settings.text("schema_name")?,
+                mongo_max_pool_size: settings.number("mongo_max_pool_size").try_into().ok()?,
+            })
+        })();
+        settings.finish(config)
+    }
+}
+
+/// A manager that was told of a `MongoDB` must not come up on an empty embedded store: its devices
+/// would be told that nothing is there.
+fn refuse_mongo(settings: &mut Settings) {
+    if settings.is_given("mongo_url") {
+        settings.refuse(
+            "mongo_url",
+            "this version cannot use MongoDB yet, and will not start on an empty store in its place: unset it to use the embedded store under `data_dir`, or stay with the manager you have",
+        );
+    }
+}
+
+fn require_a_way_in(settings: &mut Settings, auth_enabled: bool) {
+    let keys = ["basic_auth_user", "basic_auth_password", "auth_token"];
+    // One that is there but wrong has been refused already.
+    if auth_enabled && !keys.iter().any(|key| settings.is_given(key)) {
+        settings.refuse(
+            "auth_enabled",
+            "requests must authenticate, but there is no way to: set `basic_auth_user` and `basic_auth_password` (environment BASIC_AUTH_USER, BASIC_AUTH_PASSWORD), or `auth_token` (AUTH_TOKEN), or `auth_enabled` to false (AUTH_ENABLED)",
+        );
+    }
+}
+
+fn tls(settings: &mut Settings) -> Option<Tls> {
+    settings.needs("tls_cert_file", "tls_key_file");
+    settings.needs("tls_key_file", "tls_cert_file");
+    settings.needs("tls_client_ca_file", "tls_cert_file");
+    Some(Tls {
+        cert_file: settings.path("tls_cert_file")?,
+        key_file: settings.path("tls_key_file")?,
+        client_ca_file: settings.path("tls_client_ca_file"),
+    })
+}

@@ -1,0 +1,192 @@
+//! The routes of device groups.
+
+use super::Shared;
+use super::apps::{self, new_name};
+use super::auth::Principal;
+use super::body::{ObjectName, Payload};
+use super::declarations::Change;
+use super::reply::{Answer, Refusal, accepted, empty, ok};
+use crate::model::{App, DeviceGroup, DeviceGroupFields, Unknown};
+use crate::store::Kind;
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{Request, StatusCode};
+
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+fn unknown() -> Refusal {
+    Refusal::flag("device_group_exists", false)
+}
+
+/// `GET /device_groups`
+pub(super) async fn list(State(manager): State<Arc<Shared>>) -> Answer {
+    let names = manager.declarations.names(Kind::DeviceGroup).await?;
+    Ok(ok(&json!({ "device_groups": names })))
+}
+
+/// `GET /device_groups/N`
+pub(super) async fn show(
+    State(manager): State<Arc<Shared>>,
+    ObjectName(name): ObjectName,
+) -> Answer {
+    let group = manager.declarations.find::<DeviceGroup>(&name).await?;
+    group.map(|group| ok(&group)).ok_or_else(unknown)
+}
+
+/// `GET /device_groups/N/info`, when the service did not find it ready.
+pub(super) async fn info(
+    State(manager): State<Arc<Shared>>,
+    ObjectName(name): ObjectName,
+    request: Request<axum::body::Body>,
+) -> Answer {
+    let ready = manager.info.get(&name, manager.declarations.store()).await?;
+    let reply = ready.ok_or_else(unknown)?.reply(request.headers());
+    Ok(reply.map(axum::body::Body::new))
+}
+
+/// `POST /device_groups/N`
+pub(super) async fn create(
+    State(manager): State<Arc<Shared>>,
+    Extension(who): Extension<Principal>,
+    ObjectName(name): ObjectName,
+    body: Payload,
+) -> Answer {
+    let exists = || Refusal::flag("device_group_exists", true);
+    if manager.declarations.find::<DeviceGroup>(&name).await?.is_some() {
+        return Err(exists());
+    }
+    let device_group = new_name("device_group", &name)?;
+    let fields = decode(&manager, body.fields()?, &name).await?;
+    let group = DeviceGroup {
+        uid: None,
+        revision: None,
+        device_group,
+        device_group_id: 1,
+        prune_id: 1,
+        apps: fields.apps.unwrap_or_default(),
+        cron_jobs: fields.cron_jobs.unwrap_or_default(),
+    };
+    let change = Change::new(&who, "create", &name);
+    Ok(ok(&manager.declarations.create(change, group, exists()).await?))
+}
+
+/// `DELETE /device_groups/N`
+pub(super) async fn delete(
+    State(manager): State<Arc<Shared>>,
+    Extension(who): Extension<Principal>,
+    ObjectName(name): ObjectName,
+) -> Answer {
+    let change = Change::new(&who, "delete", &name);
+    manager.declarations.delete(change, Kind::DeviceGroup, unknown()).await?;
+    Ok(empty())
+}
+
+/// `POST /device_groups/N/update`: lists that are not given become empty. Of an unknown group it
+/// says what the original says, and clients rely on.
+pub(super) async fn replace(
+    State(manager): State<Arc<Shared>>,
+    Extension(who): Extension<Principal>,
+    ObjectName(name): ObjectName,
+    body: Payload,
+) -> Answer {
+    if manager.declarations.find::<DeviceGroup>(&name).await?.is_none() {
+        return Err(apps::unknown());
+    }
+    let fields = decode(&manager, body.fields()?, &name).await?;
+    let change = Change::new(&who, "replace", &name);
+    let edit = move |mut group: DeviceGroup| {
+        group.apps = fields.apps.clone().unwrap_or_default();
+        group.cron_jobs = fields.cron_jobs.clone().unwrap_or_default();
+        Ok(changed(group))
+    };
+    Ok(accepted(&manager.declarations.change(change, apps::unknown, edit).await?))
+}
+
+/// `PUT` and `PATCH /device_groups/N/update`: only what is given changes.
+pub(super) async fn update(
+    State(manager): State<Arc<Shared>>,
+    Extension(who): Extension<Principal>,
+    ObjectName(name): ObjectName,
+    body: Payload,
+) -> Answer {
+    if manager.declarations.find::<DeviceGroup>(&name).await?.is_none() {
+        return Err(unknown());
+    }
+    let fields = body.fields()?;
+    if fields.is_empty() {
+        return Err(Refusal::NothingGiven);
+    }
+    let fields = decode(&manager, fields, &name).await?;
+    let change = Change::new(&who, "update", &name);
+    let edit = move |mut group: DeviceGroup| {
+        group.apps = fields.apps.clone().unwrap_or(group.apps);
+        group.cron_jobs = fields.cron_jobs.clone().unwrap_or(group.cron_jobs);
+        Ok(changed(group))
+    };
+    Ok(accepted(&manager.declarations.change(change, unknown, edit).await?))
+}
+
+/// `POST /device_groups/N/prune`
+pub(super) async fn prune(
+    State(manager): State<Arc<Shared>>,
+    Extension(who): Extension<Principal>,
+    ObjectName(name): ObjectName,
+) -> Answer {
+    Ok(accepted(&prune_one(&manager, &who, &name).await?))
+}
+
+/// `POST /prune`: every group, one after the other. A group that is deleted meanwhile is left out.
+pub(super) async fn prune_all(
+    State(manager): State<Arc<Shared>>,
+    Extension(who): Extension<Principal>,
+) -> Answer {
+    let mut ids = Map::new();
+    for name in manager.declarations.names(Kind::DeviceGroup).await? {
+        match prune_one(&manager, &who, &name).await {
+            Ok(group) => ids.insert(name, group.prune_id.into()),
+            Err(Refusal::Flag(..)) => continue,
+            Err(refusal) => return Err(refusal),
+        };
+    }
+    Ok(accepted(&json!({ "prune_ids": ids })))
+}
+
+async fn prune_one(manager: &Shared, who: &Principal, name: &str) -> Result<DeviceGroup, Refusal> {
+    let edit = |mut group: DeviceGroup| {
+        group.prune_id = group.prune_id.saturating_add(1);
+        Ok(group)
+    };
+    manager.declarations.change(Change::new(who, "prune", name), apps::unknown, edit).await
+}
+
+fn changed(mut group: DeviceGroup) -> DeviceGroup {
+    group.device_group_id = group.device_group_id.saturating_add(1);
+    group
+}
+
+/// Reads a body, in the contract's order: lists that are lists, fields that are valid, members
+/// that exist. A member that is deleted between this look and the write stays in the list and is
+/// left out of what devices are told, as if it had been deleted right after.
+async fn decode(
+    manager: &Shared,
+    fields: &Map<String, Value>,
+    name: &str,
+) -> Result<DeviceGroupFields, Refusal> {
+    for (field, flag) in [("apps", "apps_is_list"), ("cron_jobs", "cron_jobs_is_list")] {
+        if fields.get(field).is_some_and(|value| !value.is_array()) {
+            return Err(Refusal::Flag(StatusCode::BAD_REQUEST, flag, false));
+        }
+    }
+    let fields = DeviceGroupFields::decode(fields.clone(), Some(name), Unknown::Refuse)?;
+    for app in fields.apps.iter().flatten() {
+        if manager.declarations.find::<App>(app).await?.is_none() {
+            return Err(apps::unknown());
+        }
+    }
+    // Cron jobs come with a later issue: until then none exists.
+    if fields.cron_jobs.iter().flatten().next().is_some() {
+        return Err(Refusal::flag("cron_job_exists", false));
+    }
+    Ok(fields)
+}

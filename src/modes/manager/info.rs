@@ -1,0 +1,208 @@
+//! What devices ask for all the time, ready in memory: one `(ETag, bytes)` a device group.
+//!
+//! Invariants: the bytes come from one consistent read; an answer never shows less than a write
+//! that was acknowledged before it was asked for; many who ask at once cost one read; a group that
+//! does not fit into memory costs a read each time a device asks, and nothing worse.
+//!
+//! How: every write raises the floor of each group it touched to the write's revision, before
+//! anybody is told of it. Ready bytes count only while the snapshot they were made from is not
+//! below the floor. A build that raced a write therefore loses by itself, however late it ends.
+//! Floors are not kept with the bytes, because they must outlive what memory drops: there is a
+//! fixed number of them, and groups share them by hash. Sharing costs an extra build, never a
+//! wrong answer.
+
+use super::reply::Refusal;
+use crate::model::{App, Revision};
+use crate::store::{GroupSnapshot, Store};
+use axum::response::Response;
+use hyper::body::Bytes;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
+use hyper::{HeaderMap, StatusCode};
+use moka::sync::Cache;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Mutex;
+
+use super::reply::ReplyBody;
+
+/// Floors. A write to one group makes one in this many others build again: 128 kB buy that it is
+/// rare in any fleet.
+const FLOORS: usize = 16_384;
+/// Builds that may go on at once; each remembers its last answer for those who waited for it.
+const BUILDERS: usize = 64;
+/// Memory for each of the `cache_max_size` groups. A typical group takes a few kB, so in practice
+/// many times `cache_max_size` groups fit, and none is favoured by a count.
+const BYTES_PER_GROUP: u64 = 64 << 10;
+/// What an entry costs beside its bytes.
+const ENTRY_OVERHEAD: usize = 300;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// A device may keep the answer but must ask each time; a shared cache must not keep it at all.
+const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+
+/// The ready bytes of one group.
+#[derive(Debug)]
+pub(super) struct Ready {
+    name: Arc<str>,
+    etag: HeaderValue,
+    bytes: Bytes,
+    store_revision: Revision,
+    floor: usize,
+}
+
+/// Ready bytes of every group that was asked for.
+#[derive(Debug)]
+pub(super) struct InfoCache {
+    ready: Cache<Arc<str>, Arc<Ready>>,
+    floors: Box<[AtomicU64]>,
+    builders: Box<[Mutex<Option<Arc<Ready>>>]>,
+    hasher: RandomState,
+}
+
+impl InfoCache {
+    /// Memory for about this many groups, and for many more when they are small.
+    ///
+    /// `cache_time` has no say here: nobody but this manager writes to the embedded store, so an
+    /// answer is true until the next write and false from then on, whatever its age.
+    pub(super) fn new(groups: u64) -> Self {
+        let weigh = |name: &Arc<str>, ready: &Arc<Ready>| {
+            u32::try_from(2 * name.len() + ready.bytes.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
+        };
+        Self {
+            ready: Cache::builder()
+                .max_capacity(groups.saturating_mul(BYTES_PER_GROUP))
+                .weigher(weigh)
+                .build(),
+            floors: (0..FLOORS).map(|_| AtomicU64::new(0)).collect(),
+            builders: (0..BUILDERS).map(|_| Mutex::new(None)).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Makes every answer of these groups that is older than this write worthless. Called between
+    /// the write's commit and its answer.
+    pub(super) fn raise<'a>(&self, groups: impl Iterator<Item = &'a String>, revision: Revision) {
+        for group in groups {
+            self.floors[self.floor_of(group)].fetch_max(revision.0, Ordering::AcqRel);
+        }
+    }
+
+    /// The ready bytes of a group, if they are still true.
+    pub(super) fn ready(&self, group: &str) -> Option<Arc<Ready>> {
+        self.ready.get(group).filter(|ready| self.is_true(ready))
+    }
+
+    /// The bytes of a group, made anew when need be; none when there is no such group.
+    pub(super) async fn get(
+        &self,
+        group: &str,
+        store: &dyn Store,
+    ) -> Result<Option<Arc<Ready>>, Refusal> {
+        if let Some(ready) = self.ready(group) {
+            return Ok(Some(ready));
+        }
+        let floor = self.floor_of(group);
+        let mut last = self.builders[floor % BUILDERS].lock().await;
+        // While this one waited, another may have made it.
+        let made = last.as_ref().filter(|made| *made.name == *group && self.is_true(made));
+        if let Some(ready) = made.cloned().or_else(|| self.ready(group)) {
+            return Ok(Some(ready));
+        }
+        let Some(snapshot) = store.group_snapshot(group).await? else {
+            self.ready.invalidate(group);
+            return Ok(None);
+        };
+        let ready = Arc::new(Ready::new(group, floor, &snapshot)?);
+        self.ready.insert(Arc::clone(&ready.name), Arc::clone(&ready));
+        *last = Some(Arc::clone(&ready));
+        Ok(Some(ready))
+    }
+
+    fn is_true(&self, ready: &Ready) -> bool {
+        ready.store_revision.0 >= self.floors[ready.floor].load(Ordering::Acquire)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a hash is cut to an index")]
+    fn floor_of(&self, group: &str) -> usize {
+        self.hasher.hash_one(group) as usize % FLOORS
+    }
+}
+
+/// The wire form.
+#[derive(Serialize)]
+struct Info<'a> {
+    apps: &'a [App],
+    apps_list: Vec<&'a str>,
+    cron_jobs: [(); 0],
+    cron_jobs_list: [(); 0],
+    prune_id: u64,
+    device_group_id: u64,
+    revision: Revision,
+}
+
+impl Ready {
+    fn new(name: &str, floor: usize, snapshot: &GroupSnapshot) -> Result<Self, Refusal> {
+        let info = Info {
+            apps: &snapshot.apps,
+            apps_list: snapshot.apps.iter().map(|app| app.app_name.as_str()).collect(),
+            cron_jobs: [],
+            cron_jobs_list: [],
+            prune_id: snapshot.group.prune_id,
+            device_group_id: snapshot.group.device_group_id,
+            revision: snapshot.revision(),
+        };
+        let failed = |error: &dyn std::fmt::Display| {
+            tracing::error!(%error, "a group's answer could not be written");
+            Refusal::Panic
+        };
+        let bytes = serde_json::to_vec(&info).map_err(|error| failed(&error))?;
+        let etag = HeaderValue::from_str(&etag(&bytes)).map_err(|error| failed(&error))?;
+        let store_revision = snapshot.store_revision;
+        Ok(Self { name: name.into(), etag, bytes: bytes.into(), store_revision, floor })
+    }
+
+    /// The answer: 304 when the device has these bytes already.
+    pub(super) fn reply(&self, request: &HeaderMap) -> Response<ReplyBody> {
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(ETAG, self.etag.clone());
+        headers.insert(CACHE_CONTROL, PRIVATE);
+        let body = if self.is_known_to(request) {
+            None
+        } else {
+            headers.insert(CONTENT_TYPE, JSON);
+            Some(self.bytes.clone())
+        };
+        let mut response = Response::new(ReplyBody::Ready(body));
+        if matches!(response.body(), ReplyBody::Ready(None)) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        }
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// `If-None-Match` compares weakly: `W/"x"` is `"x"`.
+    fn is_known_to(&self, request: &HeaderMap) -> bool {
+        let etag = self.etag.as_bytes();
+        let is_ours = |tag: &[u8]| {
+            let tag = tag.trim_ascii();
+            tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag
+        };
+        let mut given = request.get_all(IF_NONE_MATCH).iter();
+        given.any(|value| value.as_bytes().split(|byte| *byte == b',').any(is_ours))
+    }
+}
+
+/// A strong tag: 128 bits of the bytes' hash.
+fn etag(bytes: &[u8]) -> String {
+    let mut tag = String::with_capacity(34);
+    tag.push('"');
+    for byte in Sha256::digest(bytes).iter().take(16) {
+        let _ = write!(tag, "{byte:02x}");
+    }
+    tag.push('"');
+    tag
+}

@@ -1,0 +1,118 @@
+//! What the manager counts, for `/metrics`.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// Seconds, from a ready answer (tens of microseconds) to the longest a request may take.
+const BUCKETS: [f64; 9] = [0.000_1, 0.000_5, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0];
+
+/// One combination of route, method and status. Every value comes from a closed list, so that no
+/// client can make new ones.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Request {
+    pub(super) route: &'static str,
+    pub(super) method: &'static str,
+    pub(super) status: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Limit {
+    limit: &'static str,
+}
+
+/// The counters. Those of the hot path are kept apart, so that no map is looked up there.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    requests: Family<Request, Counter>,
+    limits: Family<Limit, Counter>,
+    pub(super) durations: Histogram,
+    pub(super) unauthorized: Counter,
+    pub(super) info_hits: Counter,
+    pub(super) info_misses: Counter,
+    pub(super) info_full: Counter,
+    pub(super) info_not_modified: Counter,
+    pub(super) store_errors: Counter,
+    pub(super) connections: Gauge,
+    pub(super) connections_refused: Counter,
+}
+
+/// The path by which `/info` is counted.
+pub(super) const INFO_ROUTE: &str = "/api/v2/device_groups/{name}/info";
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let requests = Family::<Request, Counter>::default();
+        let info = |status| {
+            requests.get_or_create_owned(&Request { route: INFO_ROUTE, method: "GET", status })
+        };
+        let mut metrics = Self {
+            registry: Registry::with_prefix("nebula"),
+            limits: Family::default(),
+            durations: Histogram::new(BUCKETS),
+            unauthorized: requests.get_or_create_owned(&Request {
+                route: "unauthorized",
+                method: "any",
+                status: 401,
+            }),
+            info_hits: Counter::default(),
+            info_misses: Counter::default(),
+            info_full: info(200),
+            info_not_modified: info(304),
+            store_errors: Counter::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
+            requests: requests.clone(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        let registry = &mut self.registry;
+        registry.register("build", "This manager", build);
+        registry.register("requests", "Requests answered", self.requests.clone());
+        let durations = self.durations.clone();
+        registry.register(
+            "request_duration_seconds",
+            "From a request's headers to its answer's",
+            durations,
+        );
+        let hits = self.info_hits.clone();
+        registry.register("info_cache_hits", "Answers to /info that were ready in memory", hits);
+        let misses = self.info_misses.clone();
+        registry.register("info_cache_misses", "Answers to /info that had to be made", misses);
+        let errors = self.store_errors.clone();
+        registry.register("store_errors", "Operations the store could not do", errors);
+        registry.register("limits_met", "Requests that met a limit", self.limits.clone());
+        registry.register("connections", "Open connections", self.connections.clone());
+        let refused = self.connections_refused.clone();
+        registry.register("connections_refused", "Connections over the limit", refused);
+    }
+
+    /// Counts an answer.
+    pub(super) fn answered(&self, request: &Request) {
+        self.requests.get_or_create(request).inc();
+    }
+
+    /// Counts a limit that was met.
+    pub(super) fn limit_met(&self, limit: &'static str) {
+        self.limits.get_or_create(&Limit { limit }).inc();
+    }
+
+    /// All of it in the `OpenMetrics` text form.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        text
+    }
+}

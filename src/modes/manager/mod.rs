@@ -1,0 +1,125 @@
+//! The manager: the API by which people declare and devices ask.
+//!
+//! What it is: an HTTP server over a [`Store`]. A request goes through [`server`] (a connection),
+//! [`service`] (credentials, ready bytes), [`routes`] (permission), and one file a noun.
+//! What it is not: it decides nothing about containers, and it never calls a device.
+//!
+//! Invariants: no answer without valid credentials; a change that was answered with 2xx is on
+//! disk; an answer to a device never shows less than a change that was answered before; no input
+//! ends the process.
+
+mod apps;
+mod auth;
+mod backup;
+mod body;
+pub mod config;
+mod connection;
+mod declarations;
+mod device_groups;
+mod health;
+mod info;
+mod limits;
+mod metrics;
+mod reply;
+mod routes;
+mod server;
+mod service;
+mod tls;
+
+pub use config::Config;
+pub use limits::Limits;
+pub use tls::TlsError;
+
+use crate::store::Store;
+use auth::Authenticator;
+use declarations::Declarations;
+use health::Readiness;
+use info::InfoCache;
+use metrics::Metrics;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Why the manager does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ManagerError {
+    /// The address cannot be had.
+    #[error("cannot listen on `{address}`")]
+    Bind {
+        /// The configured address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// HTTPS is configured and cannot be served.
+    #[error("cannot serve HTTPS")]
+    Tls(#[from] TlsError),
+}
+
+/// What the manager works with.
+#[derive(Debug)]
+pub struct Dependencies {
+    /// Where declarations are kept.
+    pub store: Arc<dyn Store>,
+    /// How much a client may take.
+    pub limits: Limits,
+}
+
+/// Serves until `shutdown`, then lets running requests finish. `listening` is called once, with
+/// the address that was bound.
+pub async fn run(
+    config: Config,
+    dependencies: Dependencies,
+    listening: impl FnOnce(SocketAddr),
+    shutdown: CancellationToken,
+) -> Result<(), ManagerError> {
+    let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+    backup::remove_leftovers(&config.data_dir);
+    let manager = Shared::new(&config, dependencies);
+    // Last, so that nobody can connect to a manager that will not come up.
+    let bind_error = |source| ManagerError::Bind { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
+    let address = listener.local_addr().map_err(bind_error)?;
+    tracing::info!(%address, https = tls.is_some(), "manager listens");
+    listening(address);
+    server::run(listener, tls, manager, shutdown).await?;
+    tracing::info!("manager stopped");
+    Ok(())
+}
+
+/// What every request works with.
+#[derive(Debug)]
+struct Shared {
+    auth: Authenticator,
+    info: Arc<InfoCache>,
+    declarations: Declarations,
+    metrics: Metrics,
+    readiness: Readiness,
+    limits: Limits,
+    data_dir: PathBuf,
+    backups: Arc<Semaphore>,
+    is_draining: AtomicBool,
+}
+
+impl Shared {
+    fn new(config: &Config, dependencies: Dependencies) -> Arc<Self> {
+        let Dependencies { store, limits } = dependencies;
+        let info = Arc::new(InfoCache::new(config.cache_max_size));
+        let (admin, token) = (config.local_admin.as_ref(), config.auth_token.as_ref());
+        Arc::new(Self {
+            auth: Authenticator::new(config.auth_enabled, admin, token),
+            declarations: Declarations::new(store, Arc::clone(&info), limits.write),
+            info,
+            metrics: Metrics::new(),
+            readiness: Readiness::default(),
+            limits,
+            data_dir: config.data_dir.clone(),
+            backups: Arc::new(Semaphore::new(1)),
+            is_draining: AtomicBool::new(false),
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! Accepting connections, up to a number, and letting them finish at the end.
+//!
+//! Invariants: no error of accepting ends the server or makes it spin; a connection over the limit
+//! is told to come back and costs next to nothing; what is being answered when the manager is told
+//! to stop is answered, within a deadline.
+
+use super::connection::{builder, serve};
+use super::service::Service;
+use super::{ManagerError, Shared};
+use hyper_util::rt::TokioExecutor;
+use hyper_util::server::conn::auto::Builder;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// After an error of accepting, mostly "too many open files": only time closes some.
+const BACK_OFF: Duration = Duration::from_millis(100);
+/// How many refused connections are told so at once; the rest are just closed.
+const REFUSALS: usize = 64;
+/// How long a refused client has to read that it is refused.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
+/// What a refused client reads.
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: application/json\r\ncache-control: no-store\r\nretry-after: 5\r\n\
+    content-length: 33\r\nconnection: close\r\n\r\n{\"error\": \"too many connections\"}";
+
+/// Accepts connections until the signal, then lets them finish.
+pub(super) async fn run(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    manager: Arc<Shared>,
+    shutdown: CancellationToken,
+) -> Result<(), ManagerError> {
+    let server = Server {
+        places: Arc::new(Semaphore::new(manager.limits.connections)),
+        refusals: Arc::new(Semaphore::new(REFUSALS)),
+        builder: Arc::new(builder()),
+        drain: CancellationToken::new(),
+        tls,
+        service: Service::new(Arc::clone(&manager)),
+        manager,
+    };
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => server.accept(stream, &mut connections),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(BACK_OFF).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    server.finish(connections).await;
+    Ok(())
+}
+
+struct Server {
+    manager: Arc<Shared>,
+    service: Service,
+    tls: Option<TlsAcceptor>,
+    places: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    builder: Arc<Builder<TokioExecutor>>,
+    drain: CancellationToken,
+}
+
+impl Server {
+    fn accept(&self, stream: TcpStream, connections: &mut JoinSet<()>) {
+        // Answers are written whole; waiting for more would only delay them. It fails on a
+        // connection that is closed already, which is found out below.
+        let _ = stream.set_nodelay(true);
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            self.refuse(stream, connections);
+            return;
+        };
+        let (manager, service) = (Arc::clone(&self.manager), self.service.clone());
+        let (builder, tls, drain) =
+            (Arc::clone(&self.builder), self.tls.clone(), self.drain.clone());
+        connections.spawn(async move {
+            let _open = Open::new(Arc::clone(&manager), place);
+            let Some(tls) = tls else {
+                return serve(&service, &builder, stream, &drain).await;
+            };
+            match timeout(manager.limits.handshake, tls.accept(stream)).await {
+                Ok(Ok(stream)) => serve(&service, &builder, stream, &drain).await,
+                Ok(Err(error)) => tracing::debug!(%error, "handshake failed"),
+                Err(_) => manager.metrics.limit_met("handshake_time"),
+            }
+        });
+    }
+
+    /// Says 503 to a client over the limit, if that can be done in passing. A client that speaks
+    /// TLS could not read it.
+    fn refuse(&self, mut stream: TcpStream, connections: &mut JoinSet<()>) {
+        self.manager.metrics.connections_refused.inc();
+        self.manager.metrics.limit_met("connections");
+        let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
+        if self.tls.is_some() {
+            return;
+        }
+        connections.spawn(async move {
+            let _place = place;
+            let told = timeout(REFUSAL_TIME, async {
+                stream.write_all(REFUSAL).await?;
+                stream.shutdown().await?;
+                // Closing with unread bytes would reset the connection, and the client would see
+                // an error in place of the answer.
+                let mut rest = [0; 1024];
+                while stream.read(&mut rest).await? > 0 {}
+                std::io::Result::Ok(())
+            });
+            // Whether the client has read it is its own affair.
+            let _ = told.await;
+        });
+    }
+
+    async fn finish(self, mut connections: JoinSet<()>) {
+        self.manager.is_draining.store(true, Ordering::Relaxed);
+        self.drain.cancel();
+        let all = async { while connections.join_next().await.is_some() {} };
+        if timeout(self.manager.limits.drain, all).await.is_err() {
+            tracing::warn!(
+                connections = connections.len(),
+                "connections cut at the end of the drain"
+            );
+            connections.shutdown().await;
+        }
+        // A change whose client is gone is still done or undone as a whole.
+        self.manager.declarations.finished().await;
+    }
+}
+
+/// A place among the connections, counted.
+struct Open {
+    manager: Arc<Shared>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn new(manager: Arc<Shared>, place: OwnedSemaphorePermit) -> Self {
+        manager.metrics.connections.inc();
+        Self { manager, _place: place }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.manager.metrics.connections.dec();
+    }
+}

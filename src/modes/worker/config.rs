@@ -1,0 +1,165 @@
+//! The worker's checked configuration.
+//!
+//! What it is: what `run` needs, in types; and the rules between keys. What it is not: it asks
+//! neither the manager nor Docker whether they answer.
+//!
+//! `reporting_fail_hard` is read and checked but has no field: in the original it let a failure of
+//! reporting stop the device's workloads, and here reporting never does.
+
+use crate::config::{ConfigError, Credentials, Inputs, Kafka, Secret, Settings, tables};
+use crate::model::Name;
+use reqwest::Url;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The worker's configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The manager's base URL, which ends in a slash: `api/v2/...` is joined to it.
+    pub manager_url: Url,
+    /// As whom the worker asks it.
+    pub manager_credentials: ManagerCredentials,
+    /// How long an answer may take, from one second to an hour. A parked check-in takes longer by
+    /// what it asked to be parked for.
+    pub request_timeout: Duration,
+    /// From one check-in to the next, from one second to a day.
+    pub check_in_time: Duration,
+    /// The registry that `registry_auth` belongs to.
+    pub registry_host: String,
+    /// User and password of that registry.
+    pub registry_auth: Option<Credentials>,
+    /// The longest random wait before a change is carried out, up to a day. Zero waits not at all.
+    pub max_restart_wait: Duration,
+    /// The device group of this device.
+    pub device_group: Name,
+    /// This device's name in reports.
+    pub hostname: String,
+    /// Where Docker answers: `unix:///path`, `tcp://host:port` or `http://host:port`.
+    pub docker_host: String,
+    /// What the worker must know after a restart. It need not exist yet.
+    pub data_dir: PathBuf,
+    /// Whether a report is sent only when something changed.
+    pub report_on_update_only: bool,
+    /// Where reports go, when Kafka is configured.
+    pub kafka: Option<Kafka>,
+}
+
+/// As whom the worker asks the manager. The token wins when a user is given too.
+#[derive(Debug, Clone)]
+pub enum ManagerCredentials {
+    /// As nobody, for a manager whose authentication is off or done by a proxy.
+    None,
+    /// With user and password.
+    Basic(Credentials),
+    /// With a token: printable ASCII.
+    Bearer(Secret<String>),
+}
+
+impl Config {
+    /// Reads and checks the configuration. `hostname` is this machine's name, which holds when
+    /// no layer sets one. The error tells all that is wrong.
+    pub fn load(inputs: &Inputs<'_>, hostname: &str) -> Result<Self, ConfigError> {
+        let mut settings = Settings::load(&tables::WORKER, inputs)?;
+        let manager_url = manager_url(&mut settings);
+        let manager_credentials = manager_credentials(&mut settings);
+        settings.unset_if("registry_auth_user", "skip");
+        settings.unset_if("registry_auth_password", "skip");
+        let registry_auth = settings.credentials("registry_auth_user", "registry_auth_password");
+        let device_group = device_group(&mut settings);
+        let hostname = hostname_or(&mut settings, hostname);
+        let docker_host = docker_host(&mut settings);
+        let kafka = Kafka::from_settings(&mut settings);
+        let config = (|| {
+            Some(Self {
+                manager_url: manager_url?,
+                manager_credentials,
+                request_timeout: settings.seconds("nebula_manager_request_timeout"),
+                check_in_time: settings.seconds("nebula_manager_check_in_time"),
+                registry_host: settings.text("registry_host")?,
+                registry_auth,
+                max_restart_wait: settings.seconds("max_restart_wait_in_seconds"),
+                device_group: device_group?,
+                hostname: hostname?,
+                docker_host: docker_host?,
+                data_dir: settings.path("data_dir")?,
+                report_on_update_only: settings.truth("report_on_update_only"),
+                kafka,
+            })
+        })();
+        settings.finish(config)
+    }
+}
+
+/// The whole base URL where it is given, and otherwise one made of protocol, host and port.
+fn manager_url(settings: &mut Settings) -> Option<Url> {
+    if settings.is_given("nebula_manager_uri") {
+        return settings.url("nebula_manager_uri");
+    }
+    if !settings.is_given("nebula_manager_host") {
+        settings.missing("nebula_manager_host");
+    }
+    let host = settings.text("nebula_manager_host")?;
+    let protocol = settings.text("nebula_manager_protocol")?;
+    let port = settings.number("nebula_manager_port");
+    // An IPv6 address has its own colons and stands in brackets within a URL.
+    let is_ipv6 = host.parse::<std::net::Ipv6Addr>().is_ok();
+    let bracketed = if is_ipv6 { format!("[{host}]") } else { host.clone() };
+    let has_more = !is_ipv6 && !host.starts_with('[') && host.contains(':');
+    let is_host_only = !has_more && !host.contains(['/', '@', '?', '#', '\\']);
+    let url = Url::parse(&format!("{protocol}://{bracketed}:{port}/")).ok();
+    let url = url.filter(|_| is_host_only);
+    if url.is_none() {
+        settings.refuse_text(
+            "nebula_manager_host",
+            "a host name or IP address alone (the port goes into `nebula_manager_port`, a whole URL into `nebula_manager_uri`)",
+        );
+    }
+    url
+}
+
+fn manager_credentials(settings: &mut Settings) -> ManagerCredentials {
+    let (user, password) = ("nebula_manager_auth_user", "nebula_manager_auth_password");
+    // Both are checked even when the token wins: half a pair is a mistake that waits for its day.
+    let basic = settings.credentials(user, password);
+    let token = settings.token("nebula_manager_auth_token");
+    match (token, basic) {
+        (Some(token), _) => ManagerCredentials::Bearer(token),
+        (None, Some(credentials)) => ManagerCredentials::Basic(credentials),
+        (None, None) => ManagerCredentials::None,
+    }
+}
+
+fn device_group(settings: &mut Settings) -> Option<Name> {
+    let text = settings.text("device_group")?;
+    Name::new(text).map_err(|error| settings.refuse("device_group", error.to_string())).ok()
+}
+
+fn hostname_or(settings: &mut Settings, of_machine: &str) -> Option<String> {
+    if settings.is_given("hostname") {
+        return settings.text("hostname");
+    }
+    if of_machine.is_empty() {
+        settings.missing("hostname");
+        return None;
+    }
+    Some(of_machine.to_owned())
+}
+
+fn docker_host(settings: &mut Settings) -> Option<String> {
+    let text = settings.text("docker_host")?;
+    let is_path = text.strip_prefix("unix://").is_some_and(|path| path.starts_with('/'));
+    // The default port depends on the tool, so it is never left to a guess.
+    let address = ["tcp://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let is_address = address.is_some_and(|address| {
+        address.rsplit_once(':').is_some_and(|(host, port)| {
+            let named = !host.is_empty() && !host.contains(['/', '@']);
+            named && port.parse::<u16>().is_ok_and(|port| port > 0)
+        })
+    });
+    if !is_path && !is_address {
+        settings
+            .refuse_text("docker_host", "`unix:///path`, `tcp://host:port` or `http://host:port`");
+        return None;
+    }
+    Some(text)
+}

@@ -1,0 +1,94 @@
+//! The worker: makes this device run what its group declares, and keeps it so.
+//!
+//! The pass, in reading order: [`checkin`] learns the desired state from the manager,
+//! [`reconciler`] observes the engine, has the plan made by [`crate::reconcile`] and sees to it
+//! that [`execute`] carries it out. [`state`] is what survives a restart.
+//!
+//! What it is not: it decides nothing about containers; that is the planner's.
+//!
+//! Invariants: nothing that a manager, a registry, an app or Docker does ends it; without a
+//! desired state that a manager gave complete it touches nothing; no step of one app waits for
+//! another app.
+
+mod checkin;
+pub mod config;
+mod execute;
+mod reconciler;
+mod state;
+
+pub use config::Config;
+pub use state::StateError;
+
+use crate::client::{Client, ClientError};
+use crate::engine::{ContainerEngine, RegistryAuth};
+use crate::reconcile::Policy;
+use config::ManagerCredentials;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// Why a worker cannot start. Once it runs, nothing ends it but its shutdown.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The manager's address or credentials cannot be used.
+    #[error("cannot make requests to the manager")]
+    Client(#[source] ClientError),
+    /// Another worker runs with the same folder.
+    #[error("cannot use the data folder")]
+    State(#[source] StateError),
+}
+
+/// Runs until `shutdown`. Containers go on running after it.
+pub async fn run(
+    config: Config,
+    engine: Arc<dyn ContainerEngine>,
+    shutdown: CancellationToken,
+) -> Result<(), WorkerError> {
+    let client = client(&config).map_err(WorkerError::Client)?;
+    let state = state::State::open(&config.data_dir).map_err(WorkerError::State)?;
+    let group = config.device_group.as_str().to_owned();
+    if config.kafka.is_some() {
+        warn!("reports are not sent by this version; kafka settings have no effect");
+    }
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        device_group = group,
+        hostname = config.hostname,
+        manager = client.url(),
+        "worker started"
+    );
+    let policy = Policy { jitter_seed: config.hostname.clone(), ..Policy::default() };
+    let (checkin, desired) =
+        checkin::CheckIn::new(client, group, config.check_in_time, state.accepted());
+    let registry = config.registry_auth.clone().map(|credentials| RegistryAuth {
+        user: credentials.user,
+        password: credentials.password,
+        server: config.registry_host.clone(),
+    });
+    let max_wait = config.max_restart_wait;
+    let executor = execute::Executor::new(engine.clone(), registry, max_wait);
+    let reconciler = reconciler::Reconciler::new(engine, executor, policy, state.memory(), desired);
+    let checking = checkin.run(shutdown.clone());
+    let reconciling = reconciler.run(shutdown);
+    tokio::join!(checking, reconciling);
+    info!("worker stopped; its containers go on running");
+    Ok(())
+}
+
+fn client(config: &Config) -> Result<Client, ClientError> {
+    use crate::client::Credentials;
+    let credentials = match &config.manager_credentials {
+        ManagerCredentials::None => Credentials::None,
+        ManagerCredentials::Basic(basic) => {
+            Credentials::Basic { user: basic.user.clone(), password: basic.password.clone() }
+        }
+        ManagerCredentials::Bearer(token) => Credentials::Bearer(token.clone()),
+    };
+    Client::new(config.manager_url.as_str(), &credentials, config.request_timeout)
+}
+
+/// A wait with up to a tenth less or more, so that devices that were started together spread.
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(rand::random_range(0.9..=1.1))
+}

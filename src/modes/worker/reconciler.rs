@@ -1,0 +1,353 @@
+//! The loop: observe, plan, set to work, and look again when anything happens.
+//!
+//! Invariants: the loop itself waits for nothing but a wake-up; a wake-up carries no content, so
+//! that a pass always acts on the whole of what is there; the memory is on disk before the steps
+//! that it counts are begun.
+
+use super::checkin::DesiredWatch;
+use super::execute::{Executor, Outcome, Work};
+use super::jittered;
+use super::state::MemoryFile;
+use crate::engine::{ContainerEngine, EngineError};
+use crate::model::{Desired, DesiredApp};
+use crate::reconcile::{Busy, Hold, Inputs, Memory, Plan, Policy, Reason, check, plan};
+use futures_util::StreamExt;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+/// A pass is made at least this often, for what no event tells.
+const LONGEST_LOOK: Duration = Duration::from_secs(30);
+/// The waits while the engine is away, and between tries to hear its events.
+const FIRST_ENGINE_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_ENGINE_RETRY: Duration = Duration::from_secs(15);
+/// How long after the last of a burst of events the world is looked at once more.
+const AFTERLOOK: Duration = Duration::from_millis(200);
+/// How long begun steps may take to end at shutdown. They are taken up again at the next start.
+const DRAIN_LIMIT: Duration = Duration::from_secs(15);
+
+/// A piece of work under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Network,
+    App(String),
+    Pull(String, crate::model::AppVersion),
+}
+
+/// The reconciling half of a worker.
+pub(super) struct Reconciler {
+    engine: Arc<dyn ContainerEngine>,
+    executor: Executor,
+    policy: Policy,
+    memory: Memory,
+    memory_file: MemoryFile,
+    desired: DesiredWatch,
+    tasks: JoinSet<Outcome>,
+    pieces: HashMap<Id, (Piece, AbortHandle)>,
+    told: HashSet<(String, Option<u32>, String)>,
+    engine_failures: u32,
+}
+
+impl Reconciler {
+    pub(super) fn new(
+        engine: Arc<dyn ContainerEngine>,
+        executor: Executor,
+        policy: Policy,
+        mut memory_file: MemoryFile,
+        desired: DesiredWatch,
+    ) -> Self {
+        let memory = memory_file.read();
+        Self {
+            engine,
+            executor,
+            policy,
+            memory,
+            memory_file,
+            desired,
+            tasks: JoinSet::new(),
+            pieces: HashMap::new(),
+            told: HashSet::new(),
+            engine_failures: 0,
+        }
+    }
+
+    /// Reconciles until the shutdown.
+    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+        let changed = Arc::new(Notify::new());
+        let listening = listen(self.engine.clone(), changed.clone());
+        let mut listening = std::pin::pin!(listening);
+        // The sender lives as long as the check-ins; after it only the shutdown is left to come.
+        let mut is_declared = true;
+        loop {
+            // A hanging engine must not hang the shutdown. Nothing is begun before the pass's one
+            // wait is over, so it can be left there.
+            let look_again = tokio::select! {
+                () = shutdown.cancelled() => break,
+                look_again = self.pass() => look_again,
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = &mut listening => {}
+                () = changed.notified() => {}
+                Some(ended) = self.tasks.join_next_with_id() => self.record(ended),
+                changed = self.desired.changed(), if is_declared => is_declared = changed.is_ok(),
+                () = tokio::time::sleep(look_again) => {}
+            }
+            while let Some(ended) = self.tasks.try_join_next_with_id() {
+                self.record(ended);
+            }
+        }
+        self.drain().await;
+    }
+
+    /// One pass: observe, plan, set to work. Returns when to look again at the latest.
+    async fn pass(&mut self) -> Duration {
+        let Some(desired) = self.desired.borrow_and_update().clone() else {
+            return LONGEST_LOOK;
+        };
+        let began = std::time::Instant::now();
+        let observed = match self.engine.observe().await {
+            Ok(observed) => observed,
+            Err(error) => return self.engine_is_away(&error),
+        };
+        if self.engine_failures > 0 {
+            info!(failures = self.engine_failures, "docker answers again");
+            self.engine_failures = 0;
+        }
+        self.abandon_pulls(&desired);
+        let busy = self.busy();
+        let inputs = Inputs {
+            desired: &desired,
+            observed: &observed,
+            busy: &busy,
+            policy: &self.policy,
+            now_ms: now_ms(),
+        };
+        let plan = plan(&inputs, &mut self.memory);
+        let wrong = check(&inputs, &plan);
+        if !wrong.is_empty() {
+            // A plan that breaks a rule is a fault of ours. What runs is worth more than the plan.
+            error!(?wrong, "plan refused by its check; nothing is done");
+            return LONGEST_LOOK;
+        }
+        self.memory_file.write(&self.memory);
+        self.tell(&plan.holds);
+        debug!(
+            actions = plan.actions.len(),
+            holds = plan.holds.len(),
+            microseconds = began.elapsed().as_micros(),
+            "pass made"
+        );
+        self.set_to_work(plan)
+    }
+
+    fn set_to_work(&mut self, plan: Plan) -> Duration {
+        let look_again = plan.recheck_after_ms.map(Duration::from_millis);
+        if !plan.actions.is_empty() {
+            info!(actions = plan.actions.len(), "plan made");
+            debug!(%plan, "plan in words");
+        }
+        let work = Work::of(plan.actions);
+        for name in work.networks {
+            if !self.pieces.values().any(|(piece, _)| *piece == Piece::Network) {
+                let task = self.tasks.spawn(self.executor.clone().network(name));
+                self.pieces.insert(task.id(), (Piece::Network, task));
+            }
+        }
+        for (app, version, image) in work.pulls {
+            let piece = Piece::Pull(app.clone(), version.clone());
+            let task = self.tasks.spawn(self.executor.clone().pull(app, version, image));
+            self.pieces.insert(task.id(), (piece, task));
+        }
+        for (app, steps) in work.apps {
+            let task = self.tasks.spawn(self.executor.clone().steps(app.clone(), steps));
+            self.pieces.insert(task.id(), (Piece::App(app), task));
+        }
+        look_again.map_or(LONGEST_LOOK, |after| after.min(LONGEST_LOOK))
+    }
+
+    fn busy(&self) -> Busy {
+        let mut busy = Busy::default();
+        for (piece, _) in self.pieces.values() {
+            match piece {
+                Piece::Network => {}
+                Piece::App(app) => {
+                    busy.apps.insert(app.clone());
+                }
+                Piece::Pull(app, version) => {
+                    busy.pulls.insert((app.clone(), version.clone()));
+                }
+            }
+        }
+        busy
+    }
+
+    /// A pull that nobody wants any more makes room for one that somebody does.
+    fn abandon_pulls(&self, desired: &Desired) {
+        let wanted: BTreeSet<_> = desired
+            .apps
+            .iter()
+            .filter_map(|app| match app {
+                DesiredApp::Readable(app) if app.spec.running => {
+                    Some((app.app_name.as_str().to_owned(), app.version()))
+                }
+                _ => None,
+            })
+            .collect();
+        for (piece, task) in self.pieces.values() {
+            if let Piece::Pull(app, version) = piece
+                && !wanted.contains(&(app.clone(), version.clone()))
+            {
+                task.abort();
+            }
+        }
+    }
+
+    /// Remembers what came of a piece of work.
+    fn record(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+        let (id, outcome) = match ended {
+            Ok((id, outcome)) => (id, Some(outcome)),
+            Err(failed) => {
+                if failed.is_panic() {
+                    error!(piece = ?self.pieces.get(&failed.id()), "a step panicked");
+                }
+                (failed.id(), None)
+            }
+        };
+        self.pieces.remove(&id);
+        match outcome {
+            Some(Outcome::Steps { app, results }) => {
+                for (subject, result) in results {
+                    match result {
+                        Ok(()) => self.memory.done(&app, &subject, now_ms()),
+                        Err(error) => {
+                            warn!(app, %error, "step failed");
+                            self.memory.done(&app, &subject, now_ms());
+                            self.memory.failed(&app, &subject, &error.to_string());
+                        }
+                    }
+                }
+            }
+            Some(Outcome::Pull { app, version, image, result: Ok(()) }) => {
+                info!(app, %image, "image pulled");
+                self.memory.pulled(&app, &version, &image.familiar());
+            }
+            Some(Outcome::Pull { app, version, image, result: Err(error) }) => {
+                warn!(app, %image, %error, "pull failed");
+                self.memory.pull_failed(&app, &version, &error.to_string());
+            }
+            Some(Outcome::Network { name, result: Err(error) }) => {
+                warn!(network = name, %error, "network could not be created");
+                self.memory.network_failed(&name, &error.to_string());
+            }
+            Some(Outcome::Network { result: Ok(()), .. }) | None => {}
+        }
+    }
+
+    /// Docker is away: what runs goes on without us. It is told once.
+    fn engine_is_away(&mut self, error: &EngineError) -> Duration {
+        if self.engine_failures == 0 {
+            warn!(%error, "docker does not answer; what runs is kept");
+        }
+        let wait = FIRST_ENGINE_RETRY.saturating_mul(1 << self.engine_failures.min(10));
+        self.engine_failures = self.engine_failures.saturating_add(1);
+        jittered(wait.min(LONGEST_ENGINE_RETRY))
+    }
+
+    /// Tells each hold when it begins and when its reason changes, not in every pass.
+    fn tell(&mut self, holds: &[Hold]) {
+        let mut told = HashSet::new();
+        for hold in holds {
+            let key = (hold.app.clone(), hold.replica, essence(&hold.reason));
+            if !self.told.contains(&key) {
+                let reason = hold.reason.to_string();
+                if is_passing(&hold.reason) {
+                    debug!(app = hold.app, replica = hold.replica, reason, "held");
+                } else {
+                    warn!(app = hold.app, replica = hold.replica, reason, "held");
+                }
+            }
+            told.insert(key);
+        }
+        self.told = told;
+    }
+
+    /// Lets begun steps end; pulls are begun again at the next start.
+    async fn drain(mut self) {
+        for (piece, task) in self.pieces.values() {
+            if matches!(piece, Piece::Pull(..)) {
+                task.abort();
+            }
+        }
+        let drained = timeout(DRAIN_LIMIT, async {
+            while let Some(ended) = self.tasks.join_next_with_id().await {
+                self.record(ended);
+            }
+        });
+        if drained.await.is_err() {
+            warn!("steps were still under way; the next start takes them up");
+        }
+        self.memory_file.write(&self.memory);
+    }
+}
+
+/// A hold without its waits, which differ in every pass.
+fn essence(reason: &Reason) -> String {
+    match reason {
+        Reason::PullFailed { image, error, .. } => format!("pull {image} {error}"),
+        Reason::BackingOff { error, .. } => format!("back-off {error}"),
+        other => other.to_string(),
+    }
+}
+
+/// Reasons that are part of any change and end by themselves in moments.
+fn is_passing(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Busy
+            | Reason::Pulling { .. }
+            | Reason::Settling
+            | Reason::WaitingForReplica { .. }
+            | Reason::BeingRemoved { .. }
+    )
+}
+
+/// Wakes the loop at each of the engine's events, for ever. Events that were missed while it did
+/// not listen do no harm: each time it begins to listen it wakes the loop as well.
+async fn listen(engine: Arc<dyn ContainerEngine>, changed: Arc<Notify>) {
+    let mut failures = 0_u32;
+    loop {
+        match engine.changes().await {
+            Ok(mut events) => {
+                changed.notify_one();
+                // Docker tells that a container ended before its own list shows it, so each burst
+                // of events is looked at again when it is over.
+                while let Some(Ok(())) = events.next().await {
+                    failures = 0;
+                    changed.notify_one();
+                    while let Ok(Some(Ok(()))) = timeout(AFTERLOOK, events.next()).await {
+                        changed.notify_one();
+                    }
+                    changed.notify_one();
+                }
+                debug!("docker's events ended");
+            }
+            Err(error) => debug!(%error, "docker's events cannot be heard"),
+        }
+        let wait = FIRST_ENGINE_RETRY.saturating_mul(1 << failures.min(10));
+        failures = failures.saturating_add(1);
+        tokio::time::sleep(jittered(wait.min(LONGEST_ENGINE_RETRY))).await;
+        changed.notify_one();
+    }
+}
+
+/// The time in ms since 1970. A clock before that counts as 1970.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

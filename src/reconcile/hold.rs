@@ -1,0 +1,126 @@
+//! Why something that differs from the desired state is left as it is in this pass.
+
+/// A drift that no action answers now, with its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The app, or the cron job.
+    pub app: String,
+    /// Which replica; none when the whole app is held.
+    pub replica: Option<u32>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// The reasons, each of which ends by itself or by a change of the declaration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// The image is on its way.
+    #[error("pulling `{image}`")]
+    Pulling {
+        /// The image.
+        image: String,
+    },
+    /// The image could not be had; the next try is set.
+    #[error("pull of `{image}` failed {attempts} times, again in {wait_ms} ms: {error}")]
+    PullFailed {
+        /// The image.
+        image: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// Until the next try.
+        wait_ms: u64,
+        /// What the last try said.
+        error: String,
+    },
+    /// A container failed or died; the next try is set.
+    #[error("failed after {attempts} attempts, again in {wait_ms} ms: {error}")]
+    BackingOff {
+        /// How often it was tried.
+        attempts: u32,
+        /// Until the next try.
+        wait_ms: u64,
+        /// What is known of why.
+        error: String,
+    },
+    /// A network that the app names is not on this device.
+    #[error("network `{network}` does not exist on this device")]
+    NetworkMissing {
+        /// The network.
+        network: String,
+    },
+    /// A port it needs is bound by another container of ours.
+    #[error("port {port} is held by `{holder}`")]
+    PortHeld {
+        /// The port.
+        port: u16,
+        /// The container's name.
+        holder: String,
+    },
+    /// Its replicas would need ports that do not exist or that it uses itself.
+    #[error("{replicas} replicas on this device do not fit its ports: {why}")]
+    PortsDoNotFit {
+        /// How many replicas this device would run.
+        replicas: u64,
+        /// Which port and why.
+        why: String,
+    },
+    /// The rule gives more replicas than one device may run.
+    #[error("{replicas} replicas are more than the {limit} that one device may run")]
+    TooManyReplicas {
+        /// What the rule gives here.
+        replicas: u64,
+        /// The limit.
+        limit: u32,
+    },
+    /// Its new container runs, but has not yet shown that it stays up.
+    #[error("waiting until the new container stays up")]
+    Settling,
+    /// A rolling app updates one replica at a time.
+    #[error("waiting for replica {replica}")]
+    WaitingForReplica {
+        /// The one that goes first.
+        replica: u32,
+    },
+    /// Docker is starting it again by its restart policy.
+    #[error("it ended and Docker is starting it again")]
+    Restarting,
+    /// Docker is removing a container whose name or port is needed.
+    #[error("waiting until Docker has removed `{name}`")]
+    BeingRemoved {
+        /// The container.
+        name: String,
+    },
+    /// Another container of ours has the name that is to be its own.
+    #[error("the name `{name}` is held by another container")]
+    NameHeld {
+        /// The name.
+        name: String,
+    },
+    /// Docker says a word that this version does not know.
+    #[error("container `{name}` is in an unknown state")]
+    UnknownState {
+        /// The container.
+        name: String,
+    },
+    /// The declaration cannot be read by this version.
+    #[error("cannot be run by this version of nebula: {why}")]
+    Unreadable {
+        /// Which field and why.
+        why: String,
+    },
+    /// Steps of an earlier pass are under way.
+    #[error("busy with earlier steps")]
+    Busy,
+    /// This version runs no cron jobs.
+    #[error("cron jobs are not run by this version of nebula")]
+    CronJob,
+}
+
+impl std::fmt::Display for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.replica {
+            Some(replica) => write!(f, "{} replica {replica}: {}", self.app, self.reason),
+            None => write!(f, "{}: {}", self.app, self.reason),
+        }
+    }
+}

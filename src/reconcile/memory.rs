@@ -1,0 +1,156 @@
+//! What a worker remembers from pass to pass, handed to the planner and handed back changed.
+//!
+//! It holds how often something was tried, never what to do: with an empty memory the planner ends
+//! in the same state, only with less patience.
+
+use super::Policy;
+use super::app::NO_APP;
+use crate::model::AppVersion;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The longest error text that is kept.
+const MAX_ERROR_LENGTH: usize = 500;
+
+/// What is remembered. The worker keeps it on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// By app: the version whose image was fetched from its registry.
+    fetched: BTreeMap<String, AppVersion>,
+    /// Images of desired apps that came from a registry, so that the registry is waited for when
+    /// one of them is asked for again.
+    from_registry: BTreeSet<String>,
+    /// By app and subject: the attempts so far.
+    attempts: BTreeMap<String, BTreeMap<String, Attempts>>,
+}
+
+/// How often one thing was tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempts {
+    /// How often.
+    pub count: u32,
+    /// When the last one was planned, in ms since 1970.
+    pub last_ms: u64,
+    /// What the last one said, when it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Whether something may be tried now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// Now.
+    Open,
+    /// In this many ms.
+    Wait(u64),
+}
+
+impl Memory {
+    /// The pull of an app's version succeeded.
+    pub fn pulled(&mut self, app: &str, version: &AppVersion, image: &str) {
+        self.fetched.insert(app.to_owned(), version.clone());
+        self.from_registry.insert(image.to_owned());
+        self.forget(app, &pull_subject(version));
+    }
+
+    /// The pull of an app's version failed.
+    pub fn pull_failed(&mut self, app: &str, version: &AppVersion, error: &str) {
+        self.failed(app, &pull_subject(version), error);
+    }
+
+    /// The creation of a network failed.
+    pub fn network_failed(&mut self, network: &str, error: &str) {
+        self.failed(NO_APP, &format!("network {network}"), error);
+    }
+
+    /// A step failed. An attempt that is no longer remembered has been overtaken by a change.
+    pub fn failed(&mut self, app: &str, subject: &str, error: &str) {
+        if let Some(attempts) =
+            self.attempts.get_mut(app).and_then(|of_app| of_app.get_mut(subject))
+        {
+            attempts.error = Some(error.chars().take(MAX_ERROR_LENGTH).collect());
+        }
+    }
+
+    /// A step is done. What follows is measured from here, not from when it was planned: a stop
+    /// takes its time.
+    pub fn done(&mut self, app: &str, subject: &str, now_ms: u64) {
+        if let Some(attempts) =
+            self.attempts.get_mut(app).and_then(|of_app| of_app.get_mut(subject))
+        {
+            attempts.last_ms = now_ms;
+        }
+    }
+
+    pub(super) fn has_fetched(&self, app: &str, version: &AppVersion) -> bool {
+        self.fetched.get(app) == Some(version)
+    }
+
+    pub(super) fn is_from_registry(&self, image: &str) -> bool {
+        self.from_registry.contains(image)
+    }
+
+    pub(super) fn attempts(&self, app: &str, subject: &str) -> Option<&Attempts> {
+        self.attempts.get(app)?.get(subject)
+    }
+
+    pub(super) fn forget(&mut self, app: &str, subject: &str) {
+        if let Some(of_app) = self.attempts.get_mut(app) {
+            of_app.remove(subject);
+            if of_app.is_empty() {
+                self.attempts.remove(app);
+            }
+        }
+    }
+
+    /// Counts a try that is being planned now.
+    pub(super) fn count(&mut self, app: &str, subject: &str, now_ms: u64) {
+        let attempts = self
+            .attempts
+            .entry(app.to_owned())
+            .or_default()
+            .entry(subject.to_owned())
+            .or_insert(Attempts { count: 0, last_ms: now_ms, error: None });
+        attempts.count = attempts.count.saturating_add(1);
+        attempts.last_ms = now_ms;
+        attempts.error = None;
+    }
+
+    /// May it be tried? The first try may at once, each further one waits twice as long as the
+    /// one before, up to the policy's longest.
+    pub(super) fn gate(&self, app: &str, subject: &str, now_ms: u64, policy: &Policy) -> Gate {
+        let Some(attempts) = self.attempts(app, subject) else { return Gate::Open };
+        // A clock that went back would hold for as long as it jumped; nothing was tried in the
+        // future, so it may be tried now.
+        let Some(elapsed) = now_ms.checked_sub(attempts.last_ms) else { return Gate::Open };
+        let wait = policy.backoff_ms(attempts.count, &format!("{app}/{subject}"));
+        match wait.checked_sub(elapsed) {
+            None | Some(0) => Gate::Open,
+            Some(left) => Gate::Wait(left),
+        }
+    }
+
+    /// Drops what no app of this pass needs any more. Apps that are busy keep all of theirs.
+    pub(super) fn retain(
+        &mut self,
+        seen: &BTreeSet<(String, String)>,
+        busy: &BTreeSet<String>,
+        versions: &BTreeMap<String, AppVersion>,
+        images: &BTreeSet<String>,
+    ) {
+        self.attempts.retain(|app, of_app| {
+            if !busy.contains(app) {
+                of_app.retain(|subject, _| seen.contains(&(app.clone(), subject.clone())));
+            }
+            !of_app.is_empty()
+        });
+        self.fetched.retain(|app, version| versions.get(app) == Some(version));
+        self.from_registry.retain(|image| images.contains(image));
+    }
+}
+
+/// The subject under which pulls of a version are counted.
+pub(super) fn pull_subject(version: &AppVersion) -> String {
+    format!("pull {version}")
+}

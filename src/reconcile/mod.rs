@@ -1,0 +1,184 @@
+//! The planner: from what is desired and what is there, to what to do next.
+//!
+//! What it is: one pure function, [`plan`]. Time, the device's size, jitter and what the worker
+//! remembers all come in as arguments; the same arguments give the same plan.
+//! What it is not: it starts nothing, waits for nothing and asks nobody. It knows the model only.
+//!
+//! Invariants, each with a property test in `tests/reconcile`:
+//! - *fixpoint*: carried out a few times, the plan becomes empty, and stays so;
+//! - *determinism*: equal arguments give equal plans;
+//! - *ownership*: no step names a container that was not observed with our label or created by the
+//!   same plan;
+//! - *budget*: a rolling app never has more than one replica taken down by us;
+//! - *explained*: whatever differs from the desired state has an action or a hold;
+//! - *clean*: [`check()`] finds nothing.
+//!
+//! How one replica is replaced: the new container is created beside the old one under a name of
+//! its own, the old one is stopped, the new one started; only when the new one stays up is the old
+//! one removed and the name given over. Whatever fails on the way, the old container is still
+//! there to be started again, and a worker killed between any two steps finds by the labels alone
+//! where it was.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod accept;
+mod action;
+mod app;
+mod check;
+mod hold;
+mod memory;
+pub mod pretend;
+mod replica;
+
+pub use accept::{Acceptance, PATIENCE_MS, judge};
+pub use action::{Action, Step, Target};
+pub use check::check;
+pub use hold::{Hold, Reason};
+pub use memory::{Attempts, Memory};
+
+use crate::model::{AppVersion, Desired, DesiredApp, NEBULA_NETWORK, Observed};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The waits of the planner. All are written down here, and none is anywhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The wait after the first attempt.
+    pub backoff_first_ms: u64,
+    /// The longest wait: a device must come back by itself soon after what was broken is mended.
+    pub backoff_longest_ms: u64,
+    /// A container that has been up this long starts again with no wait when it ends.
+    pub backoff_forgotten_ms: u64,
+    /// How long a new container must run before the old one is given up.
+    pub settle_ms: u64,
+    /// How long a container may take to end by itself; Docker's own default.
+    pub stop_grace_seconds: u32,
+    /// Differs from device to device, so that their waits do.
+    pub jitter_seed: String,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            backoff_first_ms: 1_000,
+            backoff_longest_ms: 300_000,
+            backoff_forgotten_ms: 600_000,
+            settle_ms: 2_000,
+            stop_grace_seconds: 10,
+            jitter_seed: String::new(),
+        }
+    }
+}
+
+impl Policy {
+    /// The wait after so many attempts, with up to a fifth more as jitter from a hash.
+    fn backoff_ms(&self, attempts: u32, subject: &str) -> u64 {
+        if attempts == 0 {
+            return 0;
+        }
+        let doublings = attempts.saturating_sub(1).min(20);
+        let wait =
+            self.backoff_first_ms.saturating_mul(1 << doublings).min(self.backoff_longest_ms);
+        wait + hash(&format!("{}/{subject}/{attempts}", self.jitter_seed)) % (wait / 5 + 1)
+    }
+}
+
+/// FNV-1a: spreads waits over devices. Nothing secret or chosen by others hangs on it.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// What is under way from earlier passes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Busy {
+    /// Apps whose containers are being worked on.
+    pub apps: BTreeSet<String>,
+    /// Pulls that are running.
+    pub pulls: BTreeSet<(String, AppVersion)>,
+}
+
+/// All that a plan depends on, except what is remembered.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// What every device of the group runs.
+    pub desired: &'a Desired,
+    /// What this device has.
+    pub observed: &'a Observed,
+    /// What is under way.
+    pub busy: &'a Busy,
+    /// The waits.
+    pub policy: &'a Policy,
+    /// The time, in ms since 1970.
+    pub now_ms: u64,
+}
+
+/// What to do next. It prints as text that a person can read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// The steps. Those of one app are in order; apps do not wait for one another.
+    pub actions: Vec<Action>,
+    /// What differs and is left as it is, with reasons.
+    pub holds: Vec<Hold>,
+    /// When to look again if nothing happens before, in ms.
+    pub recheck_after_ms: Option<u64>,
+}
+
+impl Plan {
+    fn recheck(&mut self, after_ms: u64) {
+        // Never at once: a pass that changes nothing must not run in a circle.
+        let after_ms = after_ms.max(50);
+        self.recheck_after_ms = Some(self.recheck_after_ms.map_or(after_ms, |t| t.min(after_ms)));
+    }
+
+    fn hold(&mut self, app: &str, replica: Option<u32>, reason: Reason) {
+        self.holds.push(Hold { app: app.to_owned(), replica, reason });
+    }
+}
+
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for action in &self.actions {
+            writeln!(f, "{action}")?;
+        }
+        for hold in &self.holds {
+            writeln!(f, "hold {hold}")?;
+        }
+        if let Some(after) = self.recheck_after_ms {
+            writeln!(f, "look again in {after} ms")?;
+        }
+        Ok(())
+    }
+}
+
+/// Plans one pass. `memory` comes back with the tries of this plan counted; the caller keeps it
+/// before it carries anything out.
+pub fn plan(inputs: &Inputs<'_>, memory: &mut Memory) -> Plan {
+    let mut plan = Plan::default();
+    let mut seen = BTreeSet::new();
+    let mut ports = app::Ports::bound(inputs.observed);
+    let mut planner = app::Planner { inputs, memory, plan: &mut plan, seen: &mut seen };
+    if !inputs.observed.networks.contains(NEBULA_NETWORK) {
+        planner.network(NEBULA_NETWORK);
+    }
+    let mut versions = BTreeMap::new();
+    let mut images = BTreeSet::new();
+    for desired in &inputs.desired.apps {
+        match desired {
+            DesiredApp::Readable(app) => {
+                versions.insert(app.app_name.as_str().to_owned(), app.version());
+                images.insert(app.spec.docker_image.familiar());
+                planner.app(app, &mut ports);
+            }
+            DesiredApp::Unreadable { name, reason } => {
+                planner.plan.hold(name, None, Reason::Unreadable { why: reason.clone() });
+            }
+        }
+    }
+    planner.leftovers();
+    for job in &inputs.desired.cron_jobs {
+        plan.hold(job, None, Reason::CronJob);
+    }
+    memory.retain(&seen, &inputs.busy.apps, &versions, &images);
+    plan
+}

@@ -1,0 +1,266 @@
+//! A container engine of the mind: it carries out a plan on plain data, the way Docker would.
+//!
+//! The laws of the planner are tested on it, and the fake engine is a thin coat around it. One
+//! contract test runs the fake and the real engine through the same steps, so that it stays true
+//! to Docker in what it pretends: names and device ports are taken once, a network in use and an
+//! image that is not there make a step fail, a running container is not removed.
+
+use super::{Action, Step};
+use crate::model::{
+    ContainerSpec, ContainerState, Health, Labels, Machine, Observed, ObservedContainer,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How containers of an image behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Behaviour {
+    /// Runs.
+    #[default]
+    Runs,
+    /// Runs, with a health check that passes.
+    Healthy,
+    /// Runs, with a health check that fails.
+    Unhealthy,
+    /// Ends at once, and Docker starts it again and again.
+    Crashes,
+    /// Cannot be created, as with a bad volume.
+    RefusesCreate,
+    /// Cannot be started, as with a device that is not there.
+    RefusesStart,
+}
+
+/// A container, with what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Container {
+    observed: ObservedContainer,
+    spec: ContainerSpec,
+}
+
+/// The pretended device.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    containers: Vec<Container>,
+    /// Containers without our label: name and device ports. They are never touched.
+    pub foreign: Vec<(String, BTreeSet<u16>)>,
+    /// Networks by name.
+    pub networks: BTreeSet<String>,
+    /// Images on the device, by familiar name.
+    pub images: BTreeSet<String>,
+    /// Images that a pull can get.
+    pub registry: BTreeSet<String>,
+    /// Behaviour by the image's familiar name.
+    pub behaviours: BTreeMap<String, Behaviour>,
+    /// Steps carried out or tried, as text.
+    pub log: Vec<String>,
+    made: u64,
+}
+
+impl World {
+    /// A device with Docker's own networks and nothing on it.
+    pub fn new() -> Self {
+        let networks = ["bridge", "host", "none"].map(str::to_owned).into();
+        Self { networks, ..Self::default() }
+    }
+
+    /// What a worker sees.
+    pub fn observe(&self, machine: Machine) -> Observed {
+        Observed {
+            containers: self.containers.iter().map(|c| c.observed.clone()).collect(),
+            networks: self.networks.clone(),
+            images: self.images.clone(),
+            machine,
+        }
+    }
+
+    /// Changes a container as a person at the device would.
+    pub fn change(&mut self, name: &str, change: impl FnOnce(&mut ObservedContainer)) {
+        if let Some(container) = self.containers.iter_mut().find(|c| c.observed.name == name) {
+            change(&mut container.observed);
+            if !is_running(&container.observed) {
+                container.observed.host_ports.clear();
+            }
+        }
+    }
+
+    /// Removes a container as a person at the device would.
+    pub fn vanish(&mut self, name: &str) {
+        self.containers.retain(|c| c.observed.name != name);
+    }
+
+    /// Lets Docker's restart policy start again what ended, if it can be started by now.
+    pub fn restart_what_ended(&mut self) {
+        let is_restarting = |c: &&Container| c.observed.state == ContainerState::Restarting;
+        let ended: Vec<String> =
+            self.containers.iter().filter(is_restarting).map(|c| c.observed.id.clone()).collect();
+        for id in ended {
+            if let Ok(container) = self.find(&id) {
+                container.observed.state = ContainerState::Exited;
+                container.observed.host_ports.clear();
+            }
+            if self.start(&id).is_err()
+                && let Ok(container) = self.find(&id)
+            {
+                container.observed.state = ContainerState::Restarting;
+            }
+        }
+    }
+
+    /// Carries out one action.
+    pub fn apply(&mut self, action: &Action) -> Result<(), String> {
+        self.log.push(action.to_string());
+        match action {
+            Action::CreateNetwork { name } => {
+                self.networks.insert(name.clone());
+                Ok(())
+            }
+            Action::Pull { image, .. } => self.pull(&image.familiar()),
+            Action::Container { target, step, .. } => match step {
+                Step::Create(spec) => self.create(spec),
+                Step::Connect { network } => self.connect(&target.id, network),
+                Step::Stop { .. } => self.stop(&target.id),
+                Step::Start => self.start(&target.id),
+                Step::Unpause => self.unpause(&target.id),
+                Step::Remove => self.remove(&target.id),
+                Step::Rename { to } => self.rename(&target.id, to),
+            },
+        }
+    }
+
+    fn pull(&mut self, image: &str) -> Result<(), String> {
+        if !self.registry.contains(image) {
+            return Err(format!("manifest for {image} not found"));
+        }
+        self.images.insert(image.to_owned());
+        Ok(())
+    }
+
+    fn create(&mut self, spec: &ContainerSpec) -> Result<(), String> {
+        let image = spec.image.familiar();
+        if !self.images.contains(&image) {
+            return Err(format!("no such image: {image}"));
+        }
+        if !self.networks.contains(&spec.network) {
+            return Err(format!("network {} not found", spec.network));
+        }
+        if self.behaviours.get(&image) == Some(&Behaviour::RefusesCreate) {
+            return Err("invalid volume specification".to_owned());
+        }
+        self.name_is_free(&spec.name)?;
+        self.made += 1;
+        let labels = spec.labels.clone().into_iter().collect();
+        let Some((app, replica, version)) = Labels::read(&labels, &spec.name) else {
+            return Err("the container carries no label of ours".to_owned());
+        };
+        let observed = ObservedContainer {
+            id: format!("id{:06}", self.made),
+            name: spec.name.clone(),
+            app,
+            replica,
+            version,
+            state: ContainerState::Created,
+            health: Health::None,
+            networks: BTreeSet::from([spec.network.clone()]),
+            host_ports: BTreeSet::new(),
+        };
+        self.containers.push(Container { observed, spec: spec.clone() });
+        Ok(())
+    }
+
+    fn name_is_free(&self, name: &str) -> Result<(), String> {
+        let ours = self.containers.iter().any(|c| c.observed.name == name);
+        if ours || self.foreign.iter().any(|(taken, _)| taken == name) {
+            return Err(format!("the container name {name} is already in use"));
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, id: &str) -> Result<&mut Container, String> {
+        self.containers
+            .iter_mut()
+            .find(|c| c.observed.id == id || c.observed.name == id)
+            .ok_or_else(|| format!("no such container: {id}"))
+    }
+
+    fn connect(&mut self, id: &str, network: &str) -> Result<(), String> {
+        if !self.networks.contains(network) {
+            return Err(format!("network {network} not found"));
+        }
+        self.find(id)?.observed.networks.insert(network.to_owned());
+        Ok(())
+    }
+
+    fn start(&mut self, id: &str) -> Result<(), String> {
+        let container = self.find(id)?.clone();
+        if is_running(&container.observed) {
+            return Ok(());
+        }
+        let behaviour =
+            self.behaviours.get(&container.spec.image.familiar()).copied().unwrap_or_default();
+        if behaviour == Behaviour::RefusesStart {
+            return Err("error gathering device information".to_owned());
+        }
+        let ports: BTreeSet<u16> = container.spec.ports.iter().map(|port| port.host).collect();
+        let taken = |bound: &BTreeSet<u16>| bound.intersection(&ports).next().is_some();
+        if self.containers.iter().any(|c| taken(&c.observed.host_ports))
+            || self.foreign.iter().any(|(_, bound)| taken(bound))
+        {
+            return Err("port is already allocated".to_owned());
+        }
+        if let Some(missing) = container.observed.networks.difference(&self.networks).next() {
+            return Err(format!("network {missing} not found"));
+        }
+        let observed = &mut self.find(id)?.observed;
+        (observed.state, observed.health) = match behaviour {
+            Behaviour::Crashes => (ContainerState::Restarting, Health::None),
+            Behaviour::Healthy => (ContainerState::Running, Health::Healthy),
+            Behaviour::Unhealthy => (ContainerState::Running, Health::Unhealthy),
+            _ => (ContainerState::Running, Health::None),
+        };
+        if behaviour != Behaviour::Crashes {
+            observed.host_ports = ports;
+        }
+        Ok(())
+    }
+
+    fn unpause(&mut self, id: &str) -> Result<(), String> {
+        let observed = &mut self.find(id)?.observed;
+        if observed.state != ContainerState::Paused {
+            return Err("the container is not paused".to_owned());
+        }
+        observed.state = ContainerState::Running;
+        Ok(())
+    }
+
+    fn stop(&mut self, id: &str) -> Result<(), String> {
+        let observed = &mut self.find(id)?.observed;
+        if observed.state != ContainerState::Created {
+            observed.state = ContainerState::Exited;
+        }
+        observed.health = Health::None;
+        observed.host_ports.clear();
+        Ok(())
+    }
+
+    fn remove(&mut self, id: &str) -> Result<(), String> {
+        let container = self.find(id)?.clone();
+        if is_running(&container.observed) {
+            return Err("you cannot remove a running container".to_owned());
+        }
+        self.containers.retain(|c| c.observed.id != container.observed.id);
+        Ok(())
+    }
+
+    fn rename(&mut self, id: &str, to: &str) -> Result<(), String> {
+        self.find(id)?;
+        self.name_is_free(to)?;
+        to.clone_into(&mut self.find(id)?.observed.name);
+        Ok(())
+    }
+}
+
+fn is_running(container: &ObservedContainer) -> bool {
+    matches!(
+        container.state,
+        ContainerState::Running | ContainerState::Paused | ContainerState::Restarting
+    )
+}

@@ -1,0 +1,439 @@
+//! Planning one replica: the container it should be, the one it still is, and the way between.
+
+use super::action::{Step, Target};
+use super::app::{Phase, Planner, Ports, Steps};
+use super::hold::Reason;
+use super::memory::Gate;
+use crate::model::{App, AppVersion, ContainerState, Health, Observed, ObservedContainer};
+
+/// The containers of one replica.
+pub(super) struct Slot<'a> {
+    pub(super) app: &'a App,
+    pub(super) version: &'a AppVersion,
+    pub(super) replica: u32,
+    /// The container of the desired version.
+    pub(super) new: Option<&'a ObservedContainer>,
+    /// The container that served before it.
+    pub(super) old: Option<&'a ObservedContainer>,
+    /// Any others: what an interrupted pass left behind.
+    pub(super) extra: Vec<&'a ObservedContainer>,
+    /// The app's other replicas keep serving while this one changes, and keep their ports.
+    pub(super) is_one_by_one: bool,
+}
+
+/// How the new container stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// There is none.
+    Absent,
+    /// It runs, is healthy if it has a health check, and has stayed up.
+    Up,
+    /// It runs, and it is too early to tell.
+    Undecided,
+    /// Its health check fails.
+    Unhealthy,
+    /// Its process ended and Docker starts it again.
+    Restarting,
+    /// It does not run.
+    Down,
+    /// It is frozen.
+    Paused,
+    /// Docker is removing it, or failed to.
+    Leaving,
+    /// A word that we do not know.
+    Unknown,
+}
+
+impl<'a> Slot<'a> {
+    /// Sorts the containers of one replica.
+    pub(super) fn gather(
+        app: &'a App,
+        version: &'a AppVersion,
+        replica: u32,
+        containers: &[&'a ObservedContainer],
+    ) -> Self {
+        let mut of_replica: Vec<&ObservedContainer> =
+            containers.iter().copied().filter(|c| c.replica == Some(replica)).collect();
+        // The one that serves best comes first; the id makes the order certain.
+        of_replica.sort_by(|a, b| (rank(a), &a.id).cmp(&(rank(b), &b.id)));
+        let mut slot = Self {
+            app,
+            version,
+            replica,
+            new: None,
+            old: None,
+            extra: Vec::new(),
+            is_one_by_one: false,
+        };
+        for container in of_replica {
+            let is_current = container.version.as_ref() == Some(version);
+            let place = if is_current { &mut slot.new } else { &mut slot.old };
+            match place {
+                None => *place = Some(container),
+                Some(_) => slot.extra.push(container),
+            }
+        }
+        slot
+    }
+
+    /// The subject under which starts of this replica's new container are counted.
+    pub(super) fn subject(&self) -> String {
+        format!("replica {} {}", self.replica, self.version)
+    }
+
+    /// Would bringing it to the desired version stop a container that serves?
+    pub(super) fn would_interrupt(&self) -> bool {
+        self.old.is_some_and(|old| old.state == ContainerState::Running)
+            && self.new.is_none_or(|new| new.state != ContainerState::Running)
+    }
+
+    pub(super) fn standing(&self, planner: &Planner<'_>) -> Standing {
+        let Some(new) = self.new else { return Standing::Absent };
+        match (new.state, new.health) {
+            (ContainerState::Running, Health::Unhealthy) => Standing::Unhealthy,
+            (ContainerState::Running, Health::Starting) => Standing::Undecided,
+            (ContainerState::Running, Health::None | Health::Healthy) => {
+                let app = self.app.app_name.as_str();
+                let started = planner.memory.attempts(app, &self.subject()).map(|t| t.last_ms);
+                let settle_ms = planner.inputs.policy.settle_ms;
+                match started.and_then(|started| planner.inputs.now_ms.checked_sub(started)) {
+                    Some(elapsed) if elapsed < settle_ms => Standing::Undecided,
+                    _ => Standing::Up,
+                }
+            }
+            (ContainerState::Restarting, _) => Standing::Restarting,
+            (ContainerState::Created | ContainerState::Exited, _) => Standing::Down,
+            (ContainerState::Paused, _) => Standing::Paused,
+            (ContainerState::Removing | ContainerState::Dead, _) => Standing::Leaving,
+            (ContainerState::Unknown, _) => Standing::Unknown,
+        }
+    }
+
+    fn target(&self, container: &ObservedContainer) -> Target {
+        Target::observed(container, &self.subject())
+    }
+
+    /// Creates the new container under this name, and joins it to its further networks.
+    fn create(&self, name: &str, steps: &mut Steps) -> Target {
+        let app = self.app.app_name.as_str();
+        let target = Target { id: name.to_owned(), name: name.to_owned(), attempt: self.subject() };
+        let spec = Box::new(self.app.container_spec(self.replica, name.to_owned()));
+        let first = spec.network.clone();
+        steps.push(Phase::Create, app, &target, Step::Create(spec));
+        for network in self.app.networks().into_iter().filter(|network| *network != first) {
+            steps.push(Phase::Connect, app, &target, Step::Connect { network });
+        }
+        target
+    }
+
+    /// A name for this replica's container that no other container has: the lasting one, unless it
+    /// is taken. By whom does not matter: a container may have been renamed by hand. Whoever is to
+    /// be removed before the name is used is passed over.
+    fn free_name(&self, observed: &Observed, removed_id: Option<&str>) -> String {
+        let is_taken = |name: &str| {
+            observed.containers.iter().any(|c| c.name == name && Some(c.id.as_str()) != removed_id)
+        };
+        let mut name = self.app.container_name(self.replica);
+        // Updates that follow one another quickly can leave one `-next` behind the other.
+        while is_taken(&name) {
+            name.push_str(NEXT);
+        }
+        name
+    }
+}
+
+/// What a container's name ends in until it has shown that it stays up.
+const NEXT: &str = "-next";
+
+/// Smaller serves better. One that was stopped comes before one that runs badly: it is most likely
+/// the one that served before, stopped by us to make room.
+fn rank(container: &ObservedContainer) -> u8 {
+    match (container.state, container.health) {
+        (ContainerState::Running, Health::None | Health::Healthy) => 0,
+        (ContainerState::Running, Health::Starting) => 1,
+        (ContainerState::Paused, _) => 2,
+        (ContainerState::Exited, _) => 3,
+        (ContainerState::Running, Health::Unhealthy) => 4,
+        (ContainerState::Restarting, _) => 5,
+        (ContainerState::Created, _) => 6,
+        (ContainerState::Unknown, _) => 7,
+        (ContainerState::Dead, _) => 8,
+        (ContainerState::Removing, _) => 9,
+    }
+}
+
+impl Planner<'_> {
+    /// Plans one replica of an app whose image is there.
+    pub(super) fn slot(&mut self, slot: &Slot<'_>, ports: &mut Ports, steps: &mut Steps) {
+        let app = slot.app.app_name.as_str();
+        for extra in &slot.extra {
+            self.remove(app, extra, Phase::Remove, steps);
+        }
+        let gate = self.gate(app, &slot.subject());
+        match (slot.standing(self), slot.new) {
+            (Standing::Absent, _) | (_, None) => self.make(slot, gate, ports, steps),
+            (Standing::Up, Some(new)) => self.finish(slot, new, steps),
+            (Standing::Undecided, Some(new)) => self.await_standing(slot, new, steps),
+            (Standing::Unhealthy, Some(new)) => self.failing(slot, new, gate, steps),
+            (Standing::Restarting, Some(new)) if slot.old.is_some() => {
+                self.failing(slot, new, gate, steps);
+            }
+            (Standing::Restarting, Some(_)) => {
+                self.plan.recheck(5_000);
+                self.plan.hold(app, Some(slot.replica), Reason::Restarting);
+            }
+            (Standing::Down, Some(new)) => self.start(slot, new, gate, ports, steps),
+            (Standing::Paused, Some(new)) => match gate {
+                Gate::Open => {
+                    self.memory.count(app, &slot.subject(), self.inputs.now_ms);
+                    steps.push(Phase::Start, app, &slot.target(new), Step::Unpause);
+                }
+                Gate::Wait(wait_ms) => self.wait(slot, wait_ms, steps),
+            },
+            (Standing::Leaving, Some(new)) => {
+                self.remove(app, new, Phase::Remove, steps);
+                self.keep_old(slot, steps);
+            }
+            (Standing::Unknown, Some(new)) => {
+                let reason = Reason::UnknownState { name: new.name.clone() };
+                self.plan.hold(app, Some(slot.replica), reason);
+            }
+        }
+    }
+
+    /// There is no container of the desired version: make one beside the old, and change over.
+    fn make(&mut self, slot: &Slot<'_>, gate: Gate, ports: &mut Ports, steps: &mut Steps) {
+        let app = slot.app.app_name.as_str();
+        if let Some(leaving) = slot.old.filter(|old| old.state == ContainerState::Removing) {
+            self.plan.recheck(1_000);
+            let reason = Reason::BeingRemoved { name: leaving.name.clone() };
+            return self.plan.hold(app, Some(slot.replica), reason);
+        }
+        if let Gate::Wait(wait_ms) = gate {
+            return self.wait(slot, wait_ms, steps);
+        }
+        if let Err(reason) = ports.take(slot) {
+            return self.held(slot, reason, steps);
+        }
+        self.memory.count(app, &slot.subject(), self.inputs.now_ms);
+        let target = slot.create(&slot.free_name(self.inputs.observed, None), steps);
+        self.change_over(slot, &target, steps);
+    }
+
+    /// The new container is there and does not run.
+    fn start(
+        &mut self,
+        slot: &Slot<'_>,
+        new: &ObservedContainer,
+        gate: Gate,
+        ports: &mut Ports,
+        steps: &mut Steps,
+    ) {
+        let app = slot.app.app_name.as_str();
+        if let Gate::Wait(wait_ms) = gate {
+            return self.wait(slot, wait_ms, steps);
+        }
+        if let Err(reason) = ports.take(slot) {
+            return self.held(slot, reason, steps);
+        }
+        let has_failed =
+            self.memory.attempts(app, &slot.subject()).is_some_and(|tried| tried.error.is_some());
+        self.memory.count(app, &slot.subject(), self.inputs.now_ms);
+        if has_failed {
+            // A container can be beyond starting, for example when a network it was made in was
+            // removed and made again. A fresh one is not.
+            steps.push(Phase::Clear, app, &slot.target(new), Step::Remove);
+            let target = slot.create(&slot.free_name(self.inputs.observed, Some(&new.id)), steps);
+            self.change_over(slot, &target, steps);
+        } else {
+            self.connect(slot, new, steps);
+            self.change_over(slot, &slot.target(new), steps);
+        }
+    }
+
+    /// Stops the old container and starts the new one.
+    fn change_over(&mut self, slot: &Slot<'_>, new: &Target, steps: &mut Steps) {
+        if let Some(old) = slot.old {
+            self.stop(slot, old, steps);
+        }
+        steps.push(Phase::Start, slot.app.app_name.as_str(), new, Step::Start);
+    }
+
+    fn stop(&mut self, slot: &Slot<'_>, container: &ObservedContainer, steps: &mut Steps) {
+        let app = slot.app.app_name.as_str();
+        let target = slot.target(container);
+        if container.state == ContainerState::Paused {
+            steps.push(Phase::Clear, app, &target, Step::Unpause);
+        }
+        if matches!(
+            container.state,
+            ContainerState::Running | ContainerState::Restarting | ContainerState::Paused
+        ) {
+            let grace_seconds = self.inputs.policy.stop_grace_seconds;
+            steps.push(Phase::Stop, app, &target, Step::Stop { grace_seconds });
+        }
+    }
+
+    /// The new container stays up: give up the old one, and hand over its name.
+    fn finish(&mut self, slot: &Slot<'_>, new: &ObservedContainer, steps: &mut Steps) {
+        let app = slot.app.app_name.as_str();
+        self.forget_old_attempts(slot);
+        if let Some(old) = slot.old {
+            self.remove(app, old, Phase::Remove, steps);
+        }
+        self.connect(slot, new, steps);
+        let lasting = slot.app.container_name(slot.replica);
+        if new.name != lasting {
+            self.rename(slot, new, lasting, steps);
+        }
+    }
+
+    /// Gives a container its lasting name, once nothing else has it. Until then it steps aside:
+    /// its own name may be the very one that the holder waits for, when both were renamed by hand.
+    fn rename(
+        &mut self,
+        slot: &Slot<'_>,
+        new: &ObservedContainer,
+        lasting: String,
+        steps: &mut Steps,
+    ) {
+        let app = slot.app.app_name.as_str();
+        // A removal in this same plan comes before the renaming.
+        let is_held = |c: &&ObservedContainer| c.name == lasting && !steps.removes(&c.id);
+        let to = match self.inputs.observed.containers.iter().find(is_held) {
+            None => lasting,
+            Some(_) if new.name.starts_with(&format!("{lasting}{NEXT}")) => {
+                let reason = Reason::NameHeld { name: lasting };
+                return self.plan.hold(app, Some(slot.replica), reason);
+            }
+            Some(_) => slot.free_name(self.inputs.observed, None),
+        };
+        let subject = format!("rename {}", new.id);
+        match self.gate(app, &subject) {
+            Gate::Open => {
+                self.memory.count(app, &subject, self.inputs.now_ms);
+                let target = Target::observed(new, &subject);
+                steps.push(Phase::Rename, app, &target, Step::Rename { to });
+            }
+            Gate::Wait(wait_ms) => {
+                let reason = self.backing_off(app, &subject, wait_ms);
+                self.plan.hold(app, Some(slot.replica), reason);
+            }
+        }
+    }
+
+    /// It runs, and it is too early to tell whether it stays so.
+    fn await_standing(&mut self, slot: &Slot<'_>, new: &ObservedContainer, steps: &mut Steps) {
+        let is_done = slot.old.is_none() && new.name == slot.app.container_name(slot.replica);
+        self.connect(slot, new, steps);
+        if new.health != Health::Starting {
+            // A verdict on health comes as an event; the end of the settling time does not, and
+            // other replicas may be waiting for it.
+            self.plan.recheck(self.inputs.policy.settle_ms);
+        }
+        if !is_done {
+            self.plan.hold(slot.app.app_name.as_str(), Some(slot.replica), Reason::Settling);
+        }
+    }
+
+    /// It runs badly. With an old container at hand that one serves again until the next try;
+    /// without, it is restarted, with back-off.
+    fn failing(&mut self, slot: &Slot<'_>, new: &ObservedContainer, gate: Gate, steps: &mut Steps) {
+        let app = slot.app.app_name.as_str();
+        let subject = slot.subject();
+        if slot.old.is_some() {
+            let error = if new.state == ContainerState::Restarting {
+                "the new container does not stay up; the old one serves again"
+            } else {
+                "the new container is unhealthy; the old one serves again"
+            };
+            if self.memory.attempts(app, &subject).is_none() {
+                self.memory.count(app, &subject, self.inputs.now_ms);
+            }
+            self.memory.failed(app, &subject, error);
+            self.give_up(slot, new, steps);
+            return self.keep_old(slot, steps);
+        }
+        match gate {
+            Gate::Open => {
+                self.memory.count(app, &subject, self.inputs.now_ms);
+                self.stop(slot, new, steps);
+                steps.push(Phase::Start, app, &slot.target(new), Step::Start);
+            }
+            Gate::Wait(wait_ms) => {
+                let mut reason = self.backing_off(app, &subject, wait_ms);
+                if let Reason::BackingOff { error, .. } = &mut reason {
+                    "its health check fails".clone_into(error);
+                }
+                self.plan.hold(app, Some(slot.replica), reason);
+            }
+        }
+    }
+
+    /// Stops a new container that failed. A stop that keeps failing backs off like anything else.
+    fn give_up(&mut self, slot: &Slot<'_>, new: &ObservedContainer, steps: &mut Steps) {
+        let app = slot.app.app_name.as_str();
+        let subject = format!("stop {}", new.id);
+        match self.gate(app, &subject) {
+            Gate::Open => {
+                self.memory.count(app, &subject, self.inputs.now_ms);
+                self.stop(slot, new, steps);
+            }
+            Gate::Wait(wait_ms) => {
+                let reason = self.backing_off(app, &subject, wait_ms);
+                self.plan.hold(app, Some(slot.replica), reason);
+            }
+        }
+    }
+
+    /// Joins a container to the networks it lacks.
+    fn connect(&mut self, slot: &Slot<'_>, new: &ObservedContainer, steps: &mut Steps) {
+        let app = slot.app.app_name.as_str();
+        for network in slot.app.networks() {
+            if new.networks.contains(&network) || matches!(network.as_str(), "host" | "none") {
+                continue;
+            }
+            let subject = format!("connect {} {network}", new.id);
+            match self.gate(app, &subject) {
+                Gate::Open => {
+                    self.memory.count(app, &subject, self.inputs.now_ms);
+                    let target = Target::observed(new, &subject);
+                    steps.push(Phase::Connect, app, &target, Step::Connect { network });
+                }
+                Gate::Wait(wait_ms) => {
+                    let reason = self.backing_off(app, &subject, wait_ms);
+                    self.plan.hold(app, Some(slot.replica), reason);
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, slot: &Slot<'_>, wait_ms: u64, steps: &mut Steps) {
+        let reason = self.backing_off(slot.app.app_name.as_str(), &slot.subject(), wait_ms);
+        self.held(slot, reason, steps);
+    }
+
+    fn held(&mut self, slot: &Slot<'_>, reason: Reason, steps: &mut Steps) {
+        self.plan.hold(slot.app.app_name.as_str(), Some(slot.replica), reason);
+        self.keep_old(slot, steps);
+    }
+
+    /// While the new one is not to be had, the old one serves.
+    fn keep_old(&mut self, slot: &Slot<'_>, steps: &mut Steps) {
+        if let Some(old) = slot.old {
+            self.revive(slot.app.app_name.as_str(), old, steps);
+        }
+    }
+
+    /// A container that has stayed up long starts with a clean record.
+    fn forget_old_attempts(&mut self, slot: &Slot<'_>) {
+        let (app, subject) = (slot.app.app_name.as_str(), slot.subject());
+        let is_old = self.memory.attempts(app, &subject).is_some_and(|tried| {
+            let elapsed = self.inputs.now_ms.saturating_sub(tried.last_ms);
+            elapsed >= self.inputs.policy.backoff_forgotten_ms
+        });
+        if is_old {
+            self.memory.forget(app, &subject);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Where declarations are kept: a trait in model types, and its embedded implementation.
+//!
+//! What it is: apps and device groups by name, each with an identity and a revision that the store
+//! gives, optimistic replacement, and one consistent read of all that a device group's devices run.
+//! What it is not: it knows no permission, no HTTP and no rule of the API; it keeps what it is
+//! given, and hands it back as it was.
+//!
+//! Invariants: a write that returned `Ok` is on disk; one that returned `Err` before it reached
+//! the disk is wholly absent; each write has a higher [`Revision`] than every one before it; what
+//! a [`GroupSnapshot`] holds existed together.
+
+mod error;
+mod object;
+mod sqlite;
+
+pub use error::{Cause, StoreError};
+pub use object::{Kind, Noun, Object};
+pub use sqlite::{DATABASE_FILE, OpenError, SqliteStore};
+
+use crate::model::{App, DeviceGroup, Revision};
+use async_trait::async_trait;
+use std::path::Path;
+
+/// What a write did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written<T = Object> {
+    /// The object as it is kept now; `()` after a deletion.
+    pub object: T,
+    /// The revision of this write.
+    pub revision: Revision,
+    /// The device groups whose `/info` the write touched, in no order.
+    pub device_groups: Vec<String>,
+}
+
+impl<T> Written<T> {
+    fn map<U>(self, object: impl FnOnce(T) -> Option<U>) -> Result<Written<U>, StoreError> {
+        let object = object(self.object).ok_or(StoreError::WrongKind)?;
+        Ok(Written { object, revision: self.revision, device_groups: self.device_groups })
+    }
+}
+
+/// All that the devices of one group run, from one consistent read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupSnapshot {
+    /// The group.
+    pub group: DeviceGroup,
+    /// Its apps that exist, in the group's order.
+    pub apps: Vec<App>,
+    /// The store's last revision when this was read: every write up to it is in here.
+    pub store_revision: Revision,
+}
+
+impl GroupSnapshot {
+    /// The highest revision of anything in it, which is the one that devices compare.
+    pub fn revision(&self) -> Revision {
+        let apps = self.apps.iter().filter_map(|app| app.revision);
+        apps.chain(self.group.revision).max().unwrap_or_default()
+    }
+}
+
+/// A store of declarations.
+///
+/// A call whose future is dropped half-way is wholly done or wholly undone. A call ends within a
+/// few seconds: with [`StoreError::Unavailable`] when the store does not answer.
+#[async_trait]
+pub trait Store: std::fmt::Debug + Send + Sync {
+    /// Reaches the store for real.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// All names of a kind, sorted.
+    async fn names(&self, kind: Kind) -> Result<Vec<String>, StoreError>;
+
+    /// One object.
+    async fn get(&self, kind: Kind, name: &str) -> Result<Option<Object>, StoreError>;
+
+    /// Adds a new object. The store gives it its uid and its revision; those in `object` are
+    /// passed over. `AlreadyExists` when there is one of this name.
+    async fn insert(&self, object: Object) -> Result<Written, StoreError>;
+
+    /// Replaces an object, if its revision is still `expected`: `Conflict` when it is another,
+    /// `NotFound` when the object is gone. It keeps the uid that the store knows.
+    async fn replace(&self, object: Object, expected: Revision) -> Result<Written, StoreError>;
+
+    /// Removes an object, `NotFound` when there is none. The groups that list a removed app take
+    /// the revision of the removal, so that what their devices are told never goes back.
+    async fn delete(&self, kind: Kind, name: &str) -> Result<Written<()>, StoreError>;
+
+    /// A group and its existing apps, as they are at one moment.
+    async fn group_snapshot(&self, name: &str) -> Result<Option<GroupSnapshot>, StoreError>;
+
+    /// Writes a consistent copy of the whole store to a file that is not there yet, or empty,
+    /// while reads and writes go on.
+    async fn backup(&self, path: &Path) -> Result<(), StoreError>;
+}
+
+impl dyn Store + '_ {
+    /// One object of a type.
+    pub async fn find<T: Noun>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        match self.get(T::KIND, name).await? {
+            Some(object) => T::from_object(object).map(Some).ok_or(StoreError::WrongKind),
+            None => Ok(None),
+        }
+    }
+
+    /// [`Store::insert`] of a type.
+    pub async fn create<T: Noun>(&self, object: T) -> Result<Written<T>, StoreError> {
+        self.insert(object.into()).await?.map(T::from_object)
+    }
+
+    /// [`Store::replace`] of a type.
+    pub async fn update<T: Noun>(
+        &self,
+        object: T,
+        expected: Revision,
+    ) -> Result<Written<T>, StoreError> {
+        self.replace(object.into(), expected).await?.map(T::from_object)
+    }
+}

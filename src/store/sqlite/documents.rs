@@ -1,0 +1,246 @@
+//! The statements: what each operation of the store reads and writes, inside a transaction that
+//! the caller holds.
+
+use super::super::{GroupSnapshot, Kind, Object, StoreError, Written};
+use crate::model::{App, DeviceGroup, Revision, Uid};
+use crate::store::Noun;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The store's last revision.
+pub(super) fn last_revision(db: &Connection) -> Result<Revision, StoreError> {
+    let read = || {
+        let mut query = db.prepare_cached("SELECT revision FROM meta")?;
+        query.query_row([], |row| row.get(0))
+    };
+    let revision: i64 = read().map_err(failed("read its revision"))?;
+    Ok(Revision(revision.unsigned_abs()))
+}
+
+/// All names of a kind, sorted.
+pub(super) fn names(db: &Connection, kind: Kind) -> Result<Vec<String>, StoreError> {
+    strings(db, "SELECT name FROM documents WHERE kind = ? ORDER BY name", kind.as_str())
+        .map_err(failed("list names"))
+}
+
+/// One object.
+pub(super) fn get(db: &Connection, kind: Kind, name: &str) -> Result<Option<Object>, StoreError> {
+    let read = || {
+        let mut query = db.prepare_cached(
+            "SELECT name, uid, revision, body FROM documents WHERE kind = ? AND name = ?",
+        )?;
+        query.query_row(params![kind.as_str(), name], Document::from_row).optional()
+    };
+    let document = read().map_err(failed("read an object"))?;
+    document.map(|document| document.decode(kind)).transpose()
+}
+
+/// Adds an object.
+pub(super) fn insert(db: &Connection, object: Object) -> Result<Written, StoreError> {
+    let uid = Uid::from_bytes(bson::oid::ObjectId::new().bytes());
+    let revision = next_revision(db)?;
+    let body = object.to_body().map_err(|e| StoreError::unavailable("encode an object", e))?;
+    let write = || {
+        let mut insert = db.prepare_cached(
+            "INSERT INTO documents (kind, name, uid, revision, body) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT DO NOTHING",
+        )?;
+        let (kind, uid) = (object.kind().as_str(), uid.bytes());
+        insert.execute(params![kind, object.name(), uid, signed(revision), body])
+    };
+    if write().map_err(failed("add an object"))? == 0 {
+        return Err(StoreError::AlreadyExists);
+    }
+    set_members(db, &object).map_err(failed("keep a group's members"))?;
+    written(db, object, uid, revision)
+}
+
+/// Replaces an object whose revision is still the expected one.
+pub(super) fn replace(
+    db: &Connection,
+    object: Object,
+    expected: Revision,
+) -> Result<Written, StoreError> {
+    let Some((uid, found)) = identity(db, object.kind(), object.name())? else {
+        return Err(StoreError::NotFound);
+    };
+    if found != expected {
+        return Err(StoreError::Conflict);
+    }
+    let revision = next_revision(db)?;
+    let body = object.to_body().map_err(|e| StoreError::unavailable("encode an object", e))?;
+    let write = || {
+        let mut update = db.prepare_cached(
+            "UPDATE documents SET revision = ?, body = ? WHERE kind = ? AND name = ?",
+        )?;
+        update.execute(params![signed(revision), body, object.kind().as_str(), object.name()])
+    };
+    write().map_err(failed("replace an object"))?;
+    set_members(db, &object).map_err(failed("keep a group's members"))?;
+    written(db, object, uid, revision)
+}
+
+/// Removes an object, whether or not this version can read it.
+pub(super) fn delete(db: &Connection, kind: Kind, name: &str) -> Result<Written<()>, StoreError> {
+    if identity(db, kind, name)?.is_none() {
+        return Err(StoreError::NotFound);
+    }
+    let revision = next_revision(db)?;
+    let device_groups = groups_of(db, kind, name)?;
+    let write = || {
+        db.prepare_cached("DELETE FROM documents WHERE kind = ? AND name = ?")?
+            .execute(params![kind.as_str(), name])?;
+        match kind {
+            // The group's devices are told of one app less: their group's revision must rise, or
+            // the highest revision of what they are told would fall with the app.
+            Kind::App => db
+                .prepare_cached(
+                    "UPDATE documents SET revision = ?1 WHERE kind = 'device_group'
+                     AND name IN (SELECT device_group FROM members WHERE app = ?2)",
+                )?
+                .execute(params![signed(revision), name]),
+            Kind::DeviceGroup => db
+                .prepare_cached("DELETE FROM members WHERE device_group = ?")?
+                .execute(params![name]),
+        }
+    };
+    write().map_err(failed("delete an object"))?;
+    Ok(Written { object: (), revision, device_groups })
+}
+
+/// A group and its apps.
+pub(super) fn group_snapshot(
+    db: &Connection,
+    name: &str,
+) -> Result<Option<GroupSnapshot>, StoreError> {
+    let Some(group) = get(db, Kind::DeviceGroup, name)?.and_then(DeviceGroup::from_object) else {
+        return Ok(None);
+    };
+    let members = serde_json::to_string(&group.apps)
+        .map_err(|error| StoreError::unavailable("list a group's members", error))?;
+    let read = || {
+        let mut query = db.prepare_cached(
+            "SELECT d.name, d.uid, d.revision, d.body FROM json_each(?) AS member
+             CROSS JOIN documents AS d ON d.kind = 'app' AND d.name = member.value
+             ORDER BY member.key",
+        )?;
+        let rows = query.query_map([members], Document::from_row)?;
+        rows.collect::<Result<Vec<Document>, rusqlite::Error>>()
+    };
+    let documents = read().map_err(failed("read a group's apps"))?;
+    let apps = documents
+        .into_iter()
+        .filter_map(|document| document.decode(Kind::App).map(App::from_object).transpose());
+    let apps = apps.collect::<Result<Vec<App>, StoreError>>()?;
+    Ok(Some(GroupSnapshot { group, apps, store_revision: last_revision(db)? }))
+}
+
+/// Writes a copy of all to a file. It is one read transaction, so writes go on beside it; the copy
+/// is compact and has no log.
+pub(super) fn backup(db: &Connection, path: &Path) -> Result<(), StoreError> {
+    let path = path.to_str().ok_or_else(|| {
+        let reason = "the path is not UTF-8";
+        let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, reason);
+        StoreError::unavailable("copy itself", error)
+    })?;
+    db.execute("VACUUM INTO ?", [path]).map(|_| ()).map_err(failed("copy itself"))
+}
+
+fn failed(operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+    move |error| StoreError::unavailable(operation, error)
+}
+
+/// Takes the next revision: one more than the last, or the wall clock's milliseconds when that is
+/// more. The clock lets a store that was restored from a backup overtake what it gave out before.
+fn next_revision(db: &Connection) -> Result<Revision, StoreError> {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let clock = i64::try_from(clock).unwrap_or(i64::MAX);
+    let take = || {
+        let mut update = db
+            .prepare_cached("UPDATE meta SET revision = max(revision + 1, ?) RETURNING revision")?;
+        update.query_row([clock], |row| row.get(0))
+    };
+    let revision: i64 = take().map_err(failed("take a revision"))?;
+    Ok(Revision(revision.unsigned_abs()))
+}
+
+fn identity(
+    db: &Connection,
+    kind: Kind,
+    name: &str,
+) -> Result<Option<(Uid, Revision)>, StoreError> {
+    let read = || {
+        let mut query =
+            db.prepare_cached("SELECT uid, revision FROM documents WHERE kind = ? AND name = ?")?;
+        query
+            .query_row(params![kind.as_str(), name], |row| {
+                Ok((Uid::from_bytes(row.get(0)?), Revision(row.get::<_, i64>(1)?.unsigned_abs())))
+            })
+            .optional()
+    };
+    read().map_err(failed("read an object"))
+}
+
+/// Keeps the table of members equal to a group's list.
+fn set_members(db: &Connection, object: &Object) -> Result<(), rusqlite::Error> {
+    if object.kind() != Kind::DeviceGroup {
+        return Ok(());
+    }
+    db.prepare_cached("DELETE FROM members WHERE device_group = ?")?.execute([object.name()])?;
+    let mut insert = db.prepare_cached("INSERT OR IGNORE INTO members VALUES (?, ?)")?;
+    for app in object.apps() {
+        insert.execute([app.as_str(), object.name()])?;
+    }
+    Ok(())
+}
+
+/// The groups whose devices are told of this object.
+fn groups_of(db: &Connection, kind: Kind, name: &str) -> Result<Vec<String>, StoreError> {
+    match kind {
+        Kind::App => strings(db, "SELECT device_group FROM members WHERE app = ?", name)
+            .map_err(failed("find an app's groups")),
+        Kind::DeviceGroup => Ok(vec![name.to_owned()]),
+    }
+}
+
+fn written(
+    db: &Connection,
+    object: Object,
+    uid: Uid,
+    revision: Revision,
+) -> Result<Written, StoreError> {
+    let device_groups = groups_of(db, object.kind(), object.name())?;
+    let object = object.identified(Some((uid, revision)));
+    Ok(Written { object, revision, device_groups })
+}
+
+fn strings(db: &Connection, query: &str, argument: &str) -> Result<Vec<String>, rusqlite::Error> {
+    let mut query = db.prepare_cached(query)?;
+    let rows = query.query_map([argument], |row| row.get(0))?;
+    rows.collect()
+}
+
+/// `SQLite` counts with a sign; a revision stays far below that limit.
+fn signed(revision: Revision) -> i64 {
+    i64::try_from(revision.0).unwrap_or(i64::MAX)
+}
+
+/// A row as it is kept.
+struct Document {
+    name: String,
+    uid: [u8; 12],
+    revision: i64,
+    body: String,
+}
+
+impl Document {
+    fn from_row(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        Ok(Self { name: row.get(0)?, uid: row.get(1)?, revision: row.get(2)?, body: row.get(3)? })
+    }
+
+    fn decode(self, kind: Kind) -> Result<Object, StoreError> {
+        let identity = (Uid::from_bytes(self.uid), Revision(self.revision.unsigned_abs()));
+        Object::from_body(kind, &self.name, &self.body, identity)
+    }
+}

@@ -1,0 +1,141 @@
+//! Every route of device groups, its answer and each refusal.
+
+use crate::harness::Manager;
+use serde_json::{Value, json};
+
+const NONE: Value = Value::Null;
+
+#[tokio::test]
+async fn a_group_starts_at_one_and_lists_default_to_empty() {
+    let manager = Manager::start().await;
+    manager.create_app("web").await;
+    for (name, body, apps) in [
+        ("a", NONE, json!([])),
+        ("b", json!({}), json!([])),
+        ("c", json!({ "apps": ["web"], "cron_jobs": [] }), json!(["web"])),
+    ] {
+        let path = format!("/device_groups/{name}");
+        let (status, group) = manager.send("POST", &path, body).await;
+        assert_eq!(status, 200, "{group}");
+        assert_eq!((&group["device_group"], &group["apps"]), (&json!(name), &apps));
+        assert_eq!((&group["device_group_id"], &group["prune_id"]), (&json!(1), &json!(1)));
+        assert_eq!(group["cron_jobs"], json!([]));
+        assert_eq!(manager.get(&path).await, (200, group));
+    }
+    let names = json!({ "device_groups": ["a", "b", "c"] });
+    assert_eq!(manager.get("/device_groups").await, (200, names));
+}
+
+#[tokio::test]
+async fn refusals() {
+    let manager = Manager::start().await;
+    manager.create_app("web").await;
+    manager.create_group("eu", &["web"]).await;
+    let unknown = || json!({ "device_group_exists": false });
+    let no_app = || json!({ "app_exists": false });
+    let no_job = || json!({ "cron_job_exists": false });
+    let no_apps_list = || json!({ "apps_is_list": false });
+    let no_jobs_list = || json!({ "cron_jobs_is_list": false });
+    let mut cases = vec![
+        ("POST", "/device_groups/eu", NONE, 403, json!({ "device_group_exists": true })),
+        (
+            "POST",
+            "/device_groups/eu",
+            json!({ "apps": 1 }),
+            403,
+            json!({ "device_group_exists": true }),
+        ),
+        ("GET", "/device_groups/none", NONE, 403, unknown()),
+        ("GET", "/device_groups/none/info", NONE, 403, unknown()),
+        ("GET", "/device_groups/%FF/info", NONE, 403, unknown()),
+        ("DELETE", "/device_groups/none", NONE, 403, unknown()),
+        ("PUT", "/device_groups/none/update", NONE, 403, unknown()),
+        ("PATCH", "/device_groups/none/update", json!({ "apps": 1 }), 403, unknown()),
+        // the original's word for an unknown group here
+        ("POST", "/device_groups/none/update", NONE, 403, no_app()),
+        ("POST", "/device_groups/none/prune", NONE, 403, no_app()),
+        ("PUT", "/device_groups/eu/update", NONE, 400, json!({ "missing_parameters": true })),
+        (
+            "PATCH",
+            "/device_groups/eu/update",
+            json!({}),
+            400,
+            json!({ "missing_parameters": true }),
+        ),
+    ];
+    for (method, path) in [
+        ("POST", "/device_groups/new"),
+        ("POST", "/device_groups/eu/update"),
+        ("PUT", "/device_groups/eu/update"),
+        ("PATCH", "/device_groups/eu/update"),
+    ] {
+        cases.extend([
+            (method, path, json!({ "apps": "web" }), 400, no_apps_list()),
+            (method, path, json!({ "apps": null }), 400, no_apps_list()),
+            (method, path, json!({ "cron_jobs": {} }), 400, no_jobs_list()),
+            (method, path, json!({ "apps": ["web", "none"] }), 403, no_app()),
+            (method, path, json!({ "apps": ["none"], "cron_jobs": 1 }), 400, no_jobs_list()),
+            (method, path, json!({ "cron_jobs": ["none"] }), 403, no_job()),
+        ]);
+    }
+    for (method, path, body, status, answer) in cases {
+        let got = manager.send(method, path, body.clone()).await;
+        assert_eq!(got, (status, answer), "{method} {path} {body}");
+    }
+    for (body, field) in [
+        (json!({ "apps": [1] }), "apps"),
+        (json!({ "colour": 1 }), "colour"),
+        (json!({ "device_group": "other" }), "device_group"),
+    ] {
+        let (status, answer) = manager.send("PUT", "/device_groups/eu/update", body).await;
+        assert!(status == 400 && answer[field].is_string(), "{answer}");
+    }
+    let (status, answer) = manager.send("POST", "/device_groups/a%20b", NONE).await;
+    assert!(status == 400 && answer["device_group"].is_string(), "{answer}");
+}
+
+#[tokio::test]
+async fn an_update_changes_what_is_given_and_a_replacement_all() {
+    let manager = Manager::start().await;
+    manager.create_app("web").await;
+    manager.create_app("db").await;
+    manager.create_group("eu", &["web"]).await;
+    let cases = [
+        ("PUT", json!({ "apps": ["db", "web"] }), json!(["db", "web"])),
+        ("PATCH", json!({ "cron_jobs": [] }), json!(["db", "web"])),
+        ("POST", json!({ "apps": ["web"] }), json!(["web"])),
+        ("POST", NONE, json!([])),
+    ];
+    for (index, (method, body, apps)) in cases.into_iter().enumerate() {
+        let (status, group) = manager.send(method, "/device_groups/eu/update", body).await;
+        assert_eq!(status, 202, "{group}");
+        assert_eq!((&group["device_group_id"], &group["apps"]), (&json!(index + 2), &apps));
+    }
+}
+
+#[tokio::test]
+async fn pruning_makes_the_prune_id_one_higher_and_nothing_else() {
+    let manager = Manager::start().await;
+    manager.create_group("eu", &[]).await;
+    manager.create_group("us", &[]).await;
+    let (status, group) = manager.send("POST", "/device_groups/eu/prune", NONE).await;
+    assert_eq!((status, &group["prune_id"]), (202, &json!(2)));
+    assert_eq!(group["device_group_id"], json!(1));
+    let all = json!({ "prune_ids": { "eu": 3, "us": 2 } });
+    assert_eq!(manager.send("POST", "/prune", NONE).await, (202, all));
+    assert_eq!(manager.info("us").await["prune_id"], json!(2));
+}
+
+#[tokio::test]
+async fn a_deleted_group_is_gone_and_its_name_free() {
+    let manager = Manager::start().await;
+    let first = manager.create_group("eu", &[]).await;
+    assert_eq!(manager.info("eu").await["device_group_id"], json!(1));
+    assert_eq!(manager.send("DELETE", "/device_groups/eu", NONE).await, (200, json!({})));
+    for path in ["/device_groups/eu", "/device_groups/eu/info"] {
+        assert_eq!(manager.get(path).await, (403, json!({ "device_group_exists": false })));
+    }
+    let second = manager.create_group("eu", &[]).await;
+    assert!(second["revision"].as_u64() > first["revision"].as_u64());
+    assert_eq!(manager.info("eu").await["revision"], second["revision"]);
+}

@@ -1,0 +1,278 @@
+//! A manager of its own for each test, and a client that shows status and body together.
+
+use async_trait::async_trait;
+use nebula::config::{Credentials, Secret};
+use nebula::model::Revision;
+use nebula::modes::manager::{Config, Dependencies, Limits, run};
+use nebula::store::{GroupSnapshot, Kind, Object, SqliteStore, Store, StoreError, Written};
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const USER: &str = "nebula";
+pub(crate) const PASSWORD: &str = "pass:word";
+pub(crate) const TOKEN: &str = "a-token";
+
+/// A deadline for what must happen at all: only a broken manager ever reaches it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running manager.
+pub(crate) struct Manager {
+    pub(crate) address: SocketAddr,
+    pub(crate) client: reqwest::Client,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) running: JoinHandle<()>,
+    pub(crate) folder: Option<TempDir>,
+}
+
+pub(crate) fn config(data_dir: &Path) -> Config {
+    Config {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        local_admin: Some(Credentials {
+            user: USER.to_owned(),
+            password: Secret::new(PASSWORD.to_owned()),
+        }),
+        auth_token: Some(Secret::new(TOKEN.to_owned())),
+        auth_enabled: true,
+        data_dir: data_dir.to_owned(),
+        tls: None,
+        cache_time: Duration::from_secs(10),
+        cache_max_size: 1024,
+        schema_name: "nebula".to_owned(),
+        mongo_max_pool_size: 25,
+    }
+}
+
+pub(crate) fn client() -> reqwest::Client {
+    client_builder().build().unwrap()
+}
+
+pub(crate) fn client_builder() -> reqwest::ClientBuilder {
+    // The first test to come installs it; the others find it there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE)
+}
+
+impl Manager {
+    pub(crate) async fn start() -> Self {
+        Self::with_limits(Limits::default()).await
+    }
+
+    pub(crate) async fn with_limits(limits: Limits) -> Self {
+        let folder = TempDir::new().unwrap();
+        let store = Arc::new(SqliteStore::open(folder.path()).await.unwrap());
+        let mut manager = Self::over(config(folder.path()), store, limits).await;
+        manager.folder = Some(folder);
+        manager
+    }
+
+    /// One over this store and configuration.
+    pub(crate) async fn over(config: Config, store: Arc<dyn Store>, limits: Limits) -> Self {
+        let (listening, address) = oneshot::channel();
+        let shutdown = CancellationToken::new();
+        let until = shutdown.clone();
+        let running = tokio::spawn(async move {
+            let listening = |address| listening.send(address).unwrap();
+            run(config, Dependencies { store, limits }, listening, until).await.unwrap();
+        });
+        let address = address.await.unwrap();
+        Self { address, client: client(), shutdown, running, folder: None }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// A request of the admin.
+    pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        self.client.request(method, self.url(path)).basic_auth(USER, Some(PASSWORD))
+    }
+
+    /// Sends a body, `Value::Null` for none, to a path under the API and takes the answer's status
+    /// and JSON.
+    pub(crate) async fn send(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let request = self.request(method, &format!("/api/v2{path}"));
+        let request = if body.is_null() { request } else { request.json(&body) };
+        read(request.send().await.unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
+        self.send("GET", path, Value::Null).await
+    }
+
+    /// An app that must not exist yet.
+    pub(crate) async fn create_app(&self, name: &str) -> Value {
+        let body = json!({ "docker_image": "nginx:1" });
+        let (status, app) = self.send("POST", &format!("/apps/{name}"), body).await;
+        assert_eq!(status, 200, "{app}");
+        app
+    }
+
+    /// A group that must not exist yet.
+    pub(crate) async fn create_group(&self, name: &str, apps: &[&str]) -> Value {
+        let body = json!({ "apps": apps });
+        let (status, group) = self.send("POST", &format!("/device_groups/{name}"), body).await;
+        assert_eq!(status, 200, "{group}");
+        group
+    }
+
+    pub(crate) async fn info(&self, group: &str) -> Value {
+        let (status, info) = self.get(&format!("/device_groups/{group}/info")).await;
+        assert_eq!(status, 200, "{info}");
+        info
+    }
+
+    /// Raw bytes on a connection of their own, and all that comes back until the other end closes.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        // The manager may refuse and close before it has read all of it.
+        let _ = stream.write_all(bytes).await;
+        rest(&mut stream).await
+    }
+
+    /// Still serves.
+    pub(crate) async fn assert_alive(&self) {
+        assert_eq!(self.get("/status").await, (200, json!({ "api_available": true })));
+    }
+
+    pub(crate) async fn stop(self) -> Option<TempDir> {
+        self.shutdown.cancel();
+        self.running.await.unwrap();
+        self.folder
+    }
+}
+
+/// All that comes until the other end closes or resets.
+pub(crate) async fn rest(stream: &mut TcpStream) -> String {
+    let mut all = Vec::new();
+    let mut chunk = [0; 4096];
+    let read = async {
+        while let Ok(read @ 1..) = stream.read(&mut chunk).await {
+            all.extend_from_slice(&chunk[..read]);
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.expect("the manager must close the connection");
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// Status and JSON of an answer, which must say that it is JSON and may be kept by nobody.
+pub(crate) async fn read(response: Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    assert_eq!(response.headers()["content-type"], "application/json");
+    let may_be_kept = &response.headers()["cache-control"];
+    assert!(may_be_kept == "no-store" || may_be_kept == "private, no-cache");
+    (status, response.json().await.unwrap())
+}
+
+pub(crate) fn basic() -> String {
+    use base64::Engine;
+    let pair = format!("{USER}:{PASSWORD}");
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+}
+
+/// A store that does what a test tells it to, around a real one.
+#[derive(Debug)]
+pub(crate) struct Moody {
+    pub(crate) inner: Arc<dyn Store>,
+    /// `names` panics.
+    pub(crate) panics: AtomicBool,
+    /// Everything fails.
+    pub(crate) is_down: AtomicBool,
+    /// Writes and snapshots wait here, after the real store did its part.
+    pub(crate) gate: AtomicBool,
+    /// Told when something waits at the gate.
+    pub(crate) arrived: Notify,
+    /// Opens the gate for one.
+    pub(crate) open: Notify,
+}
+
+impl Moody {
+    pub(crate) fn over(inner: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            panics: AtomicBool::new(false),
+            is_down: AtomicBool::new(false),
+            gate: AtomicBool::new(false),
+            arrived: Notify::new(),
+            open: Notify::new(),
+        })
+    }
+
+    async fn pass(&self) {
+        if self.gate.swap(false, Ordering::SeqCst) {
+            self.arrived.notify_one();
+            self.open.notified().await;
+        }
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if self.is_down.load(Ordering::SeqCst) {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(StoreError::unavailable("try", full));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for Moody {
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.check()?;
+        self.inner.ping().await
+    }
+
+    async fn names(&self, kind: Kind) -> Result<Vec<String>, StoreError> {
+        assert!(!self.panics.load(Ordering::SeqCst), "told to");
+        self.check()?;
+        self.inner.names(kind).await
+    }
+
+    async fn get(&self, kind: Kind, name: &str) -> Result<Option<Object>, StoreError> {
+        self.check()?;
+        self.inner.get(kind, name).await
+    }
+
+    async fn insert(&self, object: Object) -> Result<Written, StoreError> {
+        self.check()?;
+        let written = self.inner.insert(object).await;
+        self.pass().await;
+        written
+    }
+
+    async fn replace(&self, object: Object, expected: Revision) -> Result<Written, StoreError> {
+        self.check()?;
+        let written = self.inner.replace(object, expected).await;
+        self.pass().await;
+        written
+    }
+
+    async fn delete(&self, kind: Kind, name: &str) -> Result<Written<()>, StoreError> {
+        self.check()?;
+        let written = self.inner.delete(kind, name).await;
+        self.pass().await;
+        written
+    }
+
+    async fn group_snapshot(&self, name: &str) -> Result<Option<GroupSnapshot>, StoreError> {
+        self.check()?;
+        let snapshot = self.inner.group_snapshot(name).await;
+        self.pass().await;
+        snapshot
+    }
+
+    async fn backup(&self, path: &Path) -> Result<(), StoreError> {
+        self.check()?;
+        self.inner.backup(path).await
+    }
+}

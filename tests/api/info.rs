@@ -1,0 +1,223 @@
+//! What devices ask for: its form, its tag, and that it follows every change at once.
+
+use crate::harness::{Manager, Moody, PATIENCE, config};
+use nebula::modes::manager::Limits;
+use nebula::store::SqliteStore;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tempfile::TempDir;
+
+const NONE: Value = Value::Null;
+const PATH: &str = "/api/v2/device_groups/eu/info";
+
+#[tokio::test]
+async fn it_holds_the_group_s_apps_in_its_order_and_the_highest_revision() {
+    let manager = Manager::start().await;
+    let web = manager.create_app("web").await;
+    let db = manager.create_app("db").await;
+    manager.create_app("other").await;
+    let group = manager.create_group("eu", &["web", "db"]).await;
+    let expected = json!({
+        "apps": [web, db], "apps_list": ["web", "db"], "cron_jobs": [], "cron_jobs_list": [],
+        "prune_id": 1, "device_group_id": 1, "revision": group["revision"],
+    });
+    assert_eq!(manager.info("eu").await, expected);
+    let info = nebula::model::Desired::decode(expected.to_string().as_bytes()).unwrap();
+    assert_eq!(info.apps.len(), 2, "a worker can read it");
+    let db = manager.send("POST", "/apps/db/stop", NONE).await.1;
+    let info = manager.info("eu").await;
+    assert_eq!((&info["revision"], &info["apps"][1]), (&db["revision"], &db));
+}
+
+#[tokio::test]
+async fn inv_03_its_revision_never_falls() {
+    let manager = Manager::start().await;
+    manager.create_app("a").await;
+    manager.create_app("b").await;
+    manager.create_group("eu", &["a", "b"]).await;
+    let image = json!({ "docker_image": "nginx:2" });
+    let mut last = manager.info("eu").await["revision"].as_u64().unwrap();
+    for (method, path, body) in [
+        ("PUT", "/apps/b/update", image.clone()),
+        ("DELETE", "/apps/b", NONE),
+        ("POST", "/apps/b", image.clone()),
+        ("DELETE", "/apps/b", NONE),
+        ("POST", "/device_groups/eu/update", json!({ "apps": ["a"] })),
+        ("POST", "/device_groups/eu/prune", NONE),
+        ("DELETE", "/apps/a", NONE),
+        ("DELETE", "/device_groups/eu", NONE),
+        ("POST", "/device_groups/eu", NONE),
+    ] {
+        let (status, answer) = manager.send(method, path, body).await;
+        assert!((200..300).contains(&status), "{method} {path} {answer}");
+        if method == "DELETE" && path.starts_with("/device_groups") {
+            continue;
+        }
+        let revision = manager.info("eu").await["revision"].as_u64().unwrap();
+        assert!(revision > last, "{method} {path}");
+        last = revision;
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_was_deleted_is_left_out_until_it_comes_back() {
+    let manager = Manager::start().await;
+    manager.create_app("a").await;
+    manager.create_app("b").await;
+    manager.create_group("eu", &["a", "b"]).await;
+    assert_eq!(manager.send("DELETE", "/apps/a", NONE).await.0, 200);
+    let info = manager.info("eu").await;
+    assert_eq!((&info["apps_list"], &info["device_group_id"]), (&json!(["b"]), &json!(1)));
+    assert_eq!(manager.get("/device_groups/eu").await.1["apps"], json!(["a", "b"]));
+    manager.create_app("a").await;
+    assert_eq!(manager.info("eu").await["apps_list"], json!(["a", "b"]));
+}
+
+#[tokio::test]
+async fn inv_05_every_change_shows_at_once() {
+    let manager = Manager::start().await;
+    manager.create_app("web").await;
+    manager.create_group("eu", &["web"]).await;
+    for round in 0..100 {
+        let image = json!({ "docker_image": format!("nginx:{round}") });
+        let (_, app) = manager.send("PUT", "/apps/web/update", image).await;
+        assert_eq!(manager.info("eu").await["apps"][0], app);
+        assert_eq!(manager.get("/apps/web").await.1, app);
+    }
+}
+
+/// The build read the old state, then a write came and was acknowledged, then the build ended.
+#[tokio::test]
+async fn inv_05_a_build_that_raced_a_write_is_not_served_after_it() {
+    let folder = TempDir::new().unwrap();
+    let moody = Moody::over(Arc::new(SqliteStore::open(folder.path()).await.unwrap()));
+    let store = Arc::clone(&moody);
+    let manager = Arc::new(Manager::over(config(folder.path()), store, Limits::default()).await);
+    manager.create_app("web").await;
+    manager.create_group("eu", &["web"]).await;
+    moody.gate.store(true, Ordering::SeqCst);
+    let asking = Arc::clone(&manager);
+    let slow = tokio::spawn(async move { asking.info("eu").await });
+    moody.arrived.notified().await;
+    let (_, app) = manager.send("POST", "/apps/web/stop", NONE).await;
+    moody.open.notify_one();
+    slow.await.unwrap();
+    assert_eq!(manager.info("eu").await["apps"][0], app);
+}
+
+/// A client that goes away between the commit and its answer must not leave old bytes behind.
+#[tokio::test]
+async fn inv_05_a_write_whose_client_went_away_shows_as_well() {
+    let folder = TempDir::new().unwrap();
+    let moody = Moody::over(Arc::new(SqliteStore::open(folder.path()).await.unwrap()));
+    let store = Arc::clone(&moody);
+    let manager = Manager::over(config(folder.path()), store, Limits::default()).await;
+    manager.create_app("web").await;
+    manager.create_group("eu", &["web"]).await;
+    assert_eq!(manager.info("eu").await["apps"][0]["running"], json!(true));
+    moody.gate.store(true, Ordering::SeqCst);
+    let request = manager.request("POST", "/api/v2/apps/web/stop");
+    let impatient = tokio::spawn(request.send());
+    moody.arrived.notified().await;
+    impatient.abort();
+    assert!(impatient.await.is_err());
+    // The manager has seen the closed connection when it answers on another one.
+    manager.assert_alive().await;
+    moody.open.notify_one();
+    let seen = async { while manager.info("eu").await["apps"][0]["running"] == json!(true) {} };
+    tokio::time::timeout(PATIENCE, seen).await.expect("the change must show");
+}
+
+#[tokio::test]
+async fn a_device_that_has_it_is_told_304() {
+    let manager = Manager::start().await;
+    manager.create_app("web").await;
+    manager.create_group("eu", &["web"]).await;
+    let response = manager.request("GET", PATH).send().await.unwrap();
+    let etag = response.headers()["etag"].to_str().unwrap().to_owned();
+    assert!(etag.starts_with('"') && etag.ends_with('"') && etag.len() == 34);
+    assert_eq!(response.headers()["cache-control"], "private, no-cache");
+    let known =
+        [etag.clone(), format!("W/{etag}"), format!("\"x\", {etag} , \"y\""), "*".to_owned()];
+    for given in known {
+        let asked = manager.request("GET", PATH).header("if-none-match", &given);
+        let response = asked.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{given}");
+        assert_eq!(response.headers()["etag"], etag.as_str());
+        assert_eq!(response.headers()["cache-control"], "private, no-cache");
+        assert!(response.bytes().await.unwrap().is_empty());
+    }
+    for given in ["\"x\"", "", "x,,,", etag.trim_matches('"')] {
+        let asked = manager.request("GET", PATH).header("if-none-match", given);
+        assert_eq!(asked.send().await.unwrap().status(), StatusCode::OK, "{given}");
+    }
+    manager.send("POST", "/apps/web/restart", NONE).await;
+    let asked = manager.request("GET", PATH).header("if-none-match", &etag);
+    let response = asked.send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_ne!(response.headers()["etag"], etag.as_str());
+}
+
+#[tokio::test]
+async fn the_same_content_has_the_same_tag_on_another_manager() {
+    let folder = TempDir::new().unwrap();
+    let store = Arc::new(SqliteStore::open(folder.path()).await.unwrap());
+    let mut tags = Vec::new();
+    for _ in 0..2 {
+        let store = Arc::clone(&store);
+        let manager = Manager::over(config(folder.path()), store, Limits::default()).await;
+        if tags.is_empty() {
+            manager.create_group("eu", &[]).await;
+        }
+        let response = manager.request("GET", PATH).send().await.unwrap();
+        tags.push(response.headers()["etag"].clone());
+    }
+    assert_eq!(tags[0], tags[1]);
+}
+
+/// Far more groups than there is memory for, each still right.
+#[tokio::test]
+async fn more_groups_than_memory_holds_are_all_served() {
+    let folder = TempDir::new().unwrap();
+    let store = Arc::new(SqliteStore::open(folder.path()).await.unwrap());
+    let mut config = config(folder.path());
+    config.cache_max_size = 1;
+    let manager = Manager::over(config, store, Limits::default()).await;
+    let env: serde_json::Map<String, Value> =
+        (0..60).map(|i| (format!("V{i}"), "x".repeat(1000).into())).collect();
+    let body = json!({ "docker_image": "nginx", "env_vars": env });
+    assert_eq!(manager.send("POST", "/apps/big", body).await.0, 200);
+    for index in 0..8 {
+        manager.create_group(&format!("g{index}"), &["big"]).await;
+    }
+    for round in 1..4 {
+        for index in 0..8 {
+            let info = manager.info(&format!("g{index}")).await;
+            assert_eq!(info["apps"][0]["app_id"], json!(round));
+        }
+        manager.send("POST", "/apps/big/restart", NONE).await;
+    }
+}
+
+/// Known groups are answered from memory while the store is away; writes are refused.
+#[tokio::test]
+async fn inv_09_a_store_that_is_down_spares_the_devices() {
+    let folder = TempDir::new().unwrap();
+    let moody = Moody::over(Arc::new(SqliteStore::open(folder.path()).await.unwrap()));
+    let store = Arc::clone(&moody);
+    let manager = Manager::over(config(folder.path()), store, Limits::default()).await;
+    manager.create_group("eu", &[]).await;
+    let info = manager.info("eu").await;
+    moody.is_down.store(true, Ordering::SeqCst);
+    assert_eq!(manager.info("eu").await, info);
+    let answer = manager.request("POST", "/api/v2/apps/web").send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key("retry-after"));
+    let (status, answer) = crate::harness::read(answer).await;
+    assert_eq!(status, 503);
+    assert_eq!(answer, json!({ "error": "the store could not try" }));
+    moody.is_down.store(false, Ordering::SeqCst);
+    manager.create_app("web").await;
+}

@@ -1,0 +1,18 @@
+//! The manager over real HTTP, on the embedded store: its contract, its refusals, and what must
+//! hold whatever happens. Names with `inv_NN` prove the invariant of that number.
+#![cfg(feature = "daemon")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should end")]
+
+mod access;
+mod apps;
+mod backup;
+mod concurrency;
+mod device_groups;
+mod embedded_store;
+mod harness;
+mod health;
+mod hostile;
+mod info;
+mod kill;
+mod server;
+mod store_contract;

@@ -1,0 +1,60 @@
+//! What people read before they do anything.
+
+use crate::program::User;
+use rstest::rstest;
+
+#[rstest]
+#[case("ctl", &[])]
+#[case("apps", &["apps"])]
+#[case("apps_list", &["apps", "list"])]
+#[case("apps_info", &["apps", "info"])]
+#[case("apps_create", &["apps", "create"])]
+#[case("apps_update", &["apps", "update"])]
+#[case("apps_delete", &["apps", "delete"])]
+#[case("apps_start", &["apps", "start"])]
+#[case("apps_stop", &["apps", "stop"])]
+#[case("apps_restart", &["apps", "restart"])]
+#[case("device_groups", &["device-groups"])]
+#[case("device_groups_list", &["device-groups", "list"])]
+#[case("device_groups_info", &["device-groups", "info"])]
+#[case("device_groups_create", &["device-groups", "create"])]
+#[case("device_groups_update", &["device-groups", "update"])]
+#[case("device_groups_delete", &["device-groups", "delete"])]
+#[case("prune", &["prune"])]
+#[case("prune_all", &["prune", "all"])]
+#[case("prune_device_group", &["prune", "device-group"])]
+#[case("ping", &["ping"])]
+#[case("login", &["login"])]
+#[case("logout", &["logout"])]
+#[case("backup", &["backup"])]
+#[case("completions", &["completions"])]
+fn help_of_every_command(#[case] name: &str, #[case] arguments: &[&str]) {
+    // A narrow terminal must not change it.
+    let user = User::new().with("COLUMNS", "40");
+    let out = user.ctl(&[arguments, &["--help"]].concat()).ok();
+    assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
+    insta::assert_snapshot!(format!("help_{name}"), out);
+}
+
+#[rstest]
+#[case("bash", "complete -F _nebula")]
+#[case("zsh", "#compdef nebula")]
+#[case("fish", "complete -c nebula")]
+fn completions_know_the_whole_command_line(#[case] shell: &str, #[case] sign: &str) {
+    // A broken configuration is no reason not to print a script.
+    let user = User::new().with("NEBULA_URL", "nonsense");
+    let out = user.ctl(&["completions", shell]).ok();
+    assert!(out.contains(sign), "{out}");
+    for word in ["device-groups", "unset-env", "restart"] {
+        assert!(out.contains(word), "{word} is missing");
+    }
+}
+
+#[test]
+fn completions_for_bash_are_a_sound_script() {
+    let user = User::new();
+    let file = user.path("nebula.bash");
+    std::fs::write(&file, user.ctl(&["completions", "bash"]).ok()).expect("written");
+    let checked = std::process::Command::new("bash").arg("-n").arg(&file).status().expect("bash");
+    assert!(checked.success());
+}

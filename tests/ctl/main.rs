@@ -1,0 +1,14 @@
+//! `nebula ctl` and the client beneath it, tested at their edges: the client against a server that
+//! misbehaves on purpose, the command line through the real binary.
+
+mod apps;
+mod backup;
+mod client;
+mod device_groups;
+mod errors;
+mod help;
+mod login;
+mod program;
+mod prompts;
+mod real;
+mod server;

@@ -1,0 +1,12 @@
+//! The planner's laws, its text cases, and tables for the nouns it plans with.
+//!
+//! Nothing here knows a clock, a network or a random number but those of `proptest`, nor a disk but
+//! for the case files; everything runs in the build without default features.
+
+mod cases;
+mod kills;
+mod laws;
+mod model;
+mod rollouts;
+mod support;
+mod trouble;
