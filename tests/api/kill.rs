@@ -21,6 +21,7 @@ async fn start(data_dir: &Path, client: &reqwest::Client) -> (Child, String) {
         .env("NEBULA_DATA_DIR", data_dir)
         .env("BASIC_AUTH_USER", USER)
         .env("BASIC_AUTH_PASSWORD", PASSWORD)
+        .env("RUST_LOG", "warn")
         .stdout(Stdio::null())
         .kill_on_drop(true)
         .spawn()
