@@ -1,13 +1,9 @@
 //! The ports of an app: where its first replica is reached, and which port that is inside.
 
-use super::fields::{Fields, list};
+use super::fields::Fields;
 use serde::ser::{Serialize, SerializeMap};
 use serde_json::Value;
 
-/// The original's words for ports of the wrong form; clients compare them.
-const WRONG_FORM: &str = "can only be a list containing integers or dicts";
-/// The original's words for a port out of range.
-const OUT_OF_RANGE: &str = "invalid port";
 /// The most ports one app may declare.
 const MAX_PORTS: usize = 100;
 
@@ -19,6 +15,17 @@ pub struct PortMapping {
     pub host: u16,
     /// The port in the container.
     pub container: u16,
+}
+
+/// Why ports are refused. The first two are the original's words; clients compare them.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error("can only be a list containing integers or dicts")]
+    Form,
+    #[error("invalid port")]
+    Range,
+    #[error("must have at most {MAX_PORTS} ports, this has {0}")]
+    TooMany(usize),
 }
 
 /// One item of the list as it was written, so that a reply shows what was sent.
@@ -49,32 +56,24 @@ impl StartingPorts {
 
     /// Reads the list; a refusal is remembered in `fields` in the contract's two forms.
     pub(super) fn take(fields: &mut Fields) -> Option<Self> {
-        let mut wrong_form = false;
-        let items = fields.take("starting_ports", |value| {
-            list(value, MAX_PORTS, |item| {
-                Item::decode(&item).map_err(|problem| {
-                    wrong_form |= problem == WRONG_FORM;
-                    problem.to_owned()
-                })
-            })
-            .map_err(|reason| {
-                let in_an_item = reason.ends_with(OUT_OF_RANGE) || wrong_form;
-                // The contract's words, without the item's position: clients compare the whole.
-                match (in_an_item, wrong_form) {
-                    (true, false) => OUT_OF_RANGE.to_owned(),
-                    (true, true) => WRONG_FORM.to_owned(),
-                    (false, _) if reason.starts_with("must be a list") => {
-                        wrong_form = true;
-                        WRONG_FORM.to_owned()
-                    }
-                    (false, _) => reason,
-                }
+        let mut is_wrong_form = false;
+        let ports = fields.take("starting_ports", |value| {
+            Self::decode(&value).map_err(|problem| {
+                is_wrong_form = matches!(problem, Problem::Form);
+                problem.to_string()
             })
         });
-        if wrong_form {
-            fields.refuse_ports_form(WRONG_FORM);
+        if is_wrong_form {
+            fields.refuse_ports_form(&Problem::Form.to_string());
         }
-        items.map(Self)
+        ports
+    }
+
+    fn decode(value: &Value) -> Result<Self, Problem> {
+        let items = value.as_array().ok_or(Problem::Form)?;
+        let ports = Self(items.iter().map(Item::decode).collect::<Result<_, _>>()?);
+        let count = ports.mappings().len();
+        if count > MAX_PORTS { Err(Problem::TooMany(count)) } else { Ok(ports) }
     }
 
     /// What cannot run on any device with this many replicas: two bindings of one device port, or
@@ -104,7 +103,7 @@ impl StartingPorts {
 }
 
 impl Item {
-    fn decode(value: &Value) -> Result<Self, &'static str> {
+    fn decode(value: &Value) -> Result<Self, Problem> {
         match value {
             Value::Number(_) => port(value).map(Item::Same),
             Value::Object(pairs) => {
@@ -116,29 +115,29 @@ impl Item {
                 }
                 Ok(Item::Pairs(mappings))
             }
-            _ => Err(WRONG_FORM),
+            _ => Err(Problem::Form),
         }
     }
 }
 
 /// Reads a port given as a number or as decimal text.
-fn port(value: &Value) -> Result<u16, &'static str> {
+fn port(value: &Value) -> Result<u16, Problem> {
     let number = match value {
-        Value::Number(number) if number.is_f64() => return Err(WRONG_FORM),
+        Value::Number(number) if number.is_f64() => return Err(Problem::Form),
         Value::Number(number) => number.as_u64(),
         Value::String(text) => {
             let digits = text.strip_prefix('-').unwrap_or(text);
             if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                return Err(WRONG_FORM);
+                return Err(Problem::Form);
             }
             text.parse::<u64>().ok()
         }
-        _ => return Err(WRONG_FORM),
+        _ => return Err(Problem::Form),
     };
     number
         .and_then(|number| u16::try_from(number).ok())
         .filter(|port| *port > 0)
-        .ok_or(OUT_OF_RANGE)
+        .ok_or(Problem::Range)
 }
 
 impl Serialize for StartingPorts {
