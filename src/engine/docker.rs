@@ -35,7 +35,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const NEWEST_API: (usize, usize) = (1, 44);
 /// How long a question may take. Listing takes milliseconds; a disk that is being written full
 /// takes seconds.
-const QUESTION_LIMIT: Duration = Duration::from_secs(30);
+const QUESTION_LIMIT: Duration = Duration::from_secs(15);
 /// How long a change may take: creating and starting set up networks and file systems.
 const CHANGE_LIMIT: Duration = Duration::from_secs(120);
 /// How long a pull may show no progress before it is given up and begun again. Layers that are

@@ -112,6 +112,11 @@ impl AppFields {
         Ok(decoded)
     }
 
+    /// True when nothing is given that could change an app.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// True when the body holds no image, which a new app must have.
     pub fn lacks_image(&self) -> bool {
         self.docker_image.is_none()

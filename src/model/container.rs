@@ -63,9 +63,6 @@ impl std::fmt::Debug for Variable {
 impl App {
     /// The container of a replica, under a name of the planner's choice.
     pub fn container_spec(&self, replica: u32, name: String) -> ContainerSpec {
-        let offset = u16::try_from(replica.saturating_sub(1)).unwrap_or(u16::MAX);
-        let shift = |m: PortMapping| PortMapping { host: m.host.saturating_add(offset), ..m };
-        let has_own_network = !self.spec.networks.iter().any(super::NetworkName::is_exclusive);
         ContainerSpec {
             name,
             labels: Labels {
@@ -81,12 +78,7 @@ impl App {
                 .iter()
                 .map(|(name, value)| Variable { name: name.to_owned(), value: value.to_owned() })
                 .collect(),
-            // On the device's own network, or on none, a port cannot be bound to another.
-            ports: if has_own_network {
-                self.spec.starting_ports.mappings().into_iter().map(shift).collect()
-            } else {
-                Vec::new()
-            },
+            ports: self.ports(replica),
             volumes: self.spec.volumes.clone(),
             devices: self.spec.devices.clone(),
             privileged: self.spec.privileged,
@@ -110,8 +102,17 @@ impl App {
 
     /// The device's ports that a replica binds.
     pub fn host_ports(&self, replica: u32) -> Vec<u16> {
-        let spec = self.container_spec(replica, String::new());
-        spec.ports.iter().map(|mapping| mapping.host).collect()
+        self.ports(replica).iter().map(|mapping| mapping.host).collect()
+    }
+
+    fn ports(&self, replica: u32) -> Vec<PortMapping> {
+        // On the device's own network, or on none, a port cannot be bound to another.
+        if self.spec.networks.iter().any(super::NetworkName::is_exclusive) {
+            return Vec::new();
+        }
+        let offset = u16::try_from(replica.saturating_sub(1)).unwrap_or(u16::MAX);
+        let shift = |m: PortMapping| PortMapping { host: m.host.saturating_add(offset), ..m };
+        self.spec.starting_ports.mappings().into_iter().map(shift).collect()
     }
 }
 

@@ -62,6 +62,13 @@ impl DeviceGroupFields {
     }
 }
 
+impl DeviceGroupFields {
+    /// True when nothing is given that could change a group.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl DeviceGroup {
     /// Reads a whole group, as a manager hands it out and a store keeps it.
     pub fn decode(object: Map<String, Value>) -> Result<Self, Invalid> {

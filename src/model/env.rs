@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 /// The most variables one app may declare; a kernel's limit on a process's environment is near.
 const MAX_VARIABLES: usize = 1_000;
+/// The longest `NAME=value` that Linux hands to a process, its end included (`MAX_ARG_STRLEN`).
+const MAX_VARIABLE_BYTES: usize = 128 * 1024;
 
 /// Names and values, both strings. Values may be secrets: `Debug` shows names alone.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -45,6 +47,9 @@ impl EnvVars {
             let value = string(value).map_err(|reason| format!("`{shown}` {reason}"))?;
             if value.contains('\0') {
                 return Err(format!("`{shown}` must not hold a NUL character"));
+            }
+            if name.len() + value.len() + 2 > MAX_VARIABLE_BYTES {
+                return Err(format!("`{shown}` is longer than the 128 KiB that Linux takes"));
             }
             variables.insert(name, value);
         }

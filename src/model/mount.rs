@@ -37,7 +37,7 @@ impl Volume {
         &self.text
     }
 
-    /// Where it appears in the container, without a trailing slash.
+    /// Where it appears in the container, in its shortest form.
     pub fn target(&self) -> &str {
         &self.target
     }
@@ -51,8 +51,8 @@ impl Volume {
             [source, target, mode] => (*source, *target, Some(*mode)),
             _ => return Err(format!("`{shown}` must be `source:target` or `source:target:mode`")),
         };
-        if text.contains('\0') {
-            return Err(format!("`{shown}` must not hold a NUL character"));
+        if text.contains(char::is_control) {
+            return Err(format!("`{shown}` must not hold control characters"));
         }
         let is_path = source.starts_with('/');
         // A volume's name has the alphabet of a network's, and at least two characters.
@@ -61,8 +61,8 @@ impl Volume {
                 "`{shown}`: the source must be an absolute path or a volume's name"
             ));
         }
-        let trimmed = target.trim_end_matches('/');
-        if !target.starts_with('/') || trimmed.is_empty() {
+        let clean = clean(target);
+        if !target.starts_with('/') || clean.is_empty() {
             return Err(format!("`{shown}`: the target must be an absolute path other than `/`"));
         }
         for mode in mode.into_iter().flat_map(|modes| modes.split(',')) {
@@ -70,8 +70,23 @@ impl Volume {
                 return Err(format!("`{shown}`: unknown mode `{}`, try `ro` or `rw`", clip(mode)));
             }
         }
-        Ok(Self { target: trimmed.to_owned(), text })
+        Ok(Self { target: clean, text })
     }
+}
+
+/// A path as Docker compares it: without `.`, `..`, doubled and trailing slashes; `/` is empty.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.iter().flat_map(|part| ["/", part]).collect()
 }
 
 impl Serialize for Volume {

@@ -43,7 +43,30 @@ struct Holder {
 }
 
 impl Ports {
-    pub(super) fn bound(observed: &Observed) -> Self {
+    /// The ports that are bound now, and those that replicas lost for a moment: one that is being
+    /// replaced or is between two tries has a container and none that runs, one that a plan under
+    /// way is making has none yet. Without this an app that waits for a port would take it from
+    /// its holder in the middle of the holder's update.
+    pub(super) fn held(inputs: &Inputs<'_>) -> Self {
+        let mut ports = Self::bound(inputs.observed);
+        let readable = || {
+            inputs.desired.apps.iter().filter_map(|desired| match desired {
+                DesiredApp::Readable(app) if app.spec.running => Some(app),
+                _ => None,
+            })
+        };
+        for app in readable() {
+            ports.reserve(app, inputs.observed, |own| {
+                !own.is_empty() && own.iter().all(|c| c.state != ContainerState::Running)
+            });
+        }
+        for app in readable().filter(|app| inputs.busy.apps.contains(app.app_name.as_str())) {
+            ports.reserve(app, inputs.observed, |own| own.is_empty());
+        }
+        ports
+    }
+
+    fn bound(observed: &Observed) -> Self {
         let mut ports = BTreeMap::new();
         for container in &observed.containers {
             for port in &container.host_ports {
@@ -56,6 +79,34 @@ impl Ports {
             }
         }
         Self(ports)
+    }
+
+    /// Keeps the ports of those replicas whose containers are as asked, where nobody has them.
+    fn reserve(
+        &mut self,
+        app: &App,
+        observed: &Observed,
+        is_kept: impl Fn(&[&ObservedContainer]) -> bool,
+    ) {
+        let name = app.app_name.as_str();
+        let counted = app.spec.containers_per.replicas(observed.machine);
+        let replicas = u32::try_from(counted).unwrap_or(MAX_REPLICAS).min(MAX_REPLICAS);
+        let of_app: Vec<&ObservedContainer> =
+            observed.containers.iter().filter(|c| c.app == name).collect();
+        for replica in 1..=replicas {
+            let own: Vec<&ObservedContainer> =
+                of_app.iter().copied().filter(|c| c.replica == Some(replica)).collect();
+            if !is_kept(&own) {
+                continue;
+            }
+            for port in app.host_ports(replica) {
+                self.0.entry(port).or_insert_with(|| Holder {
+                    app: name.to_owned(),
+                    replica: Some(replica),
+                    name: app.container_name(replica),
+                });
+            }
+        }
     }
 
     /// Takes the ports of a replica, unless another container holds one of them. Replicas of the
@@ -127,7 +178,10 @@ impl Planner<'_> {
                 self.memory.count(NO_APP, &subject, self.inputs.now_ms);
                 self.plan.actions.push(Action::CreateNetwork { name: name.to_owned() });
             }
-            Gate::Wait(wait_ms) => self.plan.recheck(wait_ms),
+            Gate::Wait(wait_ms) => {
+                let reason = self.backing_off(NO_APP, &subject, wait_ms);
+                self.plan.hold(&subject, None, reason);
+            }
         }
     }
 
@@ -287,13 +341,19 @@ impl Planner<'_> {
         }
         let mut slots: Vec<Slot<'_>> =
             (1..=replicas).map(|replica| Slot::gather(app, version, replica, containers)).collect();
-        let first = if app.spec.rolling_restart { self.goes_first(&slots, ports) } else { None };
+        let first = if app.spec.rolling_restart {
+            self.goes_first(&slots, ports)
+        } else {
+            self.canary(&slots, ports)
+        };
         for slot in &mut slots {
             slot.is_one_by_one = first.is_some();
         }
         for slot in &slots {
             match first {
                 Some(first) if slot.replica != first && slot.would_interrupt() => {
+                    // Its own tries are remembered while it waits.
+                    self.gate(app.app_name.as_str(), &slot.subject());
                     let reason = Reason::WaitingForReplica { replica: first };
                     self.plan.hold(app.app_name.as_str(), Some(slot.replica), reason);
                     for extra in &slot.extra {
@@ -310,8 +370,9 @@ impl Planner<'_> {
     /// to be updated, or when no order exists because replicas hold each other's ports in a ring:
     /// such an update can only be made at once.
     fn goes_first(&mut self, slots: &[Slot<'_>], ports: &Ports) -> Option<u32> {
-        let unsettled = slots.iter().find(|slot| self.is_unsettled(slot, ports));
-        if let Some(slot) = unsettled {
+        // The one that is down before one that was tried and serves with its old container again.
+        let unsettled = slots.iter().filter(|slot| self.is_unsettled(slot, ports));
+        if let Some(slot) = unsettled.min_by_key(|slot| slot.old_serves()) {
             return Some(slot.replica);
         }
         let outdated = || slots.iter().filter(|slot| slot.new.is_none());
@@ -322,6 +383,33 @@ impl Planner<'_> {
             .map(|slot| slot.replica)
     }
 
+    /// A version that failed here, and has not come up anywhere yet, is tried on one replica at a
+    /// time, whatever the app asks for: the others serve on with what they have. Those that it was
+    /// not tried on come first, because what failed may be one replica's own trouble.
+    fn canary(&mut self, slots: &[Slot<'_>], ports: &Ports) -> Option<u32> {
+        let standings: Vec<Standing> = slots.iter().map(|slot| slot.standing(self)).collect();
+        if standings.contains(&Standing::Up) || !slots.iter().any(|slot| self.has_failed(slot)) {
+            return None;
+        }
+        let on_its_way = standings.iter().position(|standing| *standing == Standing::Undecided);
+        let untried = || {
+            slots.iter().position(|slot| {
+                slot.new.is_none() && !self.has_failed(slot) && ports.blockers(slot).is_empty()
+            })
+        };
+        match on_its_way.or_else(untried) {
+            Some(index) => Some(slots[index].replica),
+            None => self.goes_first(slots, ports),
+        }
+    }
+
+    /// Has this version failed on this replica? One that is being tried again has.
+    fn has_failed(&self, slot: &Slot<'_>) -> bool {
+        self.memory
+            .attempts(slot.app.app_name.as_str(), &slot.subject())
+            .is_some_and(|tried| tried.error.is_some() || tried.count > 1)
+    }
+
     /// Is this replica on its way, so that the others wait for it? One that waits itself for a port
     /// of another replica does not count, or the two would wait for each other; but before another
     /// one is taken down, its old container is started again.
@@ -330,7 +418,6 @@ impl Planner<'_> {
         if slot.standing(self) == Standing::Up {
             return false;
         }
-        let serves = slot.old.is_some_and(|old| old.state == ContainerState::Running);
         let tried = self.memory.attempts(app, &slot.subject()).is_some();
         let is_blocked = ports.blockers(slot).iter().any(|(_, holder)| holder.app == app);
         if is_blocked {
@@ -343,7 +430,7 @@ impl Planner<'_> {
             });
             return revivable.is_some();
         }
-        tried || slot.new.is_some() || !serves
+        tried || slot.new.is_some() || !slot.old_serves()
     }
 
     /// Does this replica need a port of one that is still to be updated? What is removed in this
@@ -455,7 +542,9 @@ impl Planner<'_> {
         Reason::BackingOff {
             attempts: tried.map_or(0, |tried| tried.count),
             wait_ms,
-            error: error.unwrap_or_else(|| "it did not stay up".to_owned()),
+            error: error.unwrap_or_else(|| {
+                "the last attempt was cut short, or what it started ended".to_owned()
+            }),
         }
     }
 

@@ -83,6 +83,16 @@ impl Memory {
         }
     }
 
+    /// A step that was planned was not tried, because one before it failed. It does not count.
+    pub fn not_made(&mut self, app: &str, subject: &str) {
+        let attempts = self.attempts.get_mut(app).and_then(|of_app| of_app.get_mut(subject));
+        match attempts {
+            Some(attempts) if attempts.count > 1 => attempts.count -= 1,
+            Some(_) => self.forget(app, subject),
+            None => {}
+        }
+    }
+
     pub(super) fn has_fetched(&self, app: &str, version: &AppVersion) -> bool {
         self.fetched.get(app) == Some(version)
     }

@@ -156,7 +156,7 @@ impl std::fmt::Display for Plan {
 pub fn plan(inputs: &Inputs<'_>, memory: &mut Memory) -> Plan {
     let mut plan = Plan::default();
     let mut seen = BTreeSet::new();
-    let mut ports = app::Ports::bound(inputs.observed);
+    let mut ports = app::Ports::held(inputs);
     let mut planner = app::Planner { inputs, memory, plan: &mut plan, seen: &mut seen };
     if !inputs.observed.networks.contains(NEBULA_NETWORK) {
         planner.network(NEBULA_NETWORK);

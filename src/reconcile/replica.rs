@@ -81,10 +81,14 @@ impl<'a> Slot<'a> {
         format!("replica {} {}", self.replica, self.version)
     }
 
+    /// Does the container of the version before serve?
+    pub(super) fn old_serves(&self) -> bool {
+        self.old.is_some_and(|old| old.state == ContainerState::Running)
+    }
+
     /// Would bringing it to the desired version stop a container that serves?
     pub(super) fn would_interrupt(&self) -> bool {
-        self.old.is_some_and(|old| old.state == ContainerState::Running)
-            && self.new.is_none_or(|new| new.state != ContainerState::Running)
+        self.old_serves() && self.new.is_none_or(|new| new.state != ContainerState::Running)
     }
 
     pub(super) fn standing(&self, planner: &Planner<'_>) -> Standing {

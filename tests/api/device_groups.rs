@@ -139,3 +139,39 @@ async fn a_deleted_group_is_gone_and_its_name_free() {
     assert!(second["revision"].as_u64() > first["revision"].as_u64());
     assert_eq!(manager.info("eu").await["revision"], second["revision"]);
 }
+
+#[tokio::test]
+async fn a_group_with_a_deleted_member_can_be_read_edited_and_sent_back() {
+    let manager = Manager::start().await;
+    manager.create_app("web").await;
+    manager.create_app("gone").await;
+    manager.create_group("eu", &["web", "gone"]).await;
+    assert_eq!(manager.send("DELETE", "/apps/gone", NONE).await.0, 200);
+    let (_, group) = manager.get("/device_groups/eu").await;
+    let (status, group) = manager.send("PUT", "/device_groups/eu/update", group).await;
+    assert_eq!((status, &group["apps"]), (202, &json!(["web", "gone"])));
+    let fewer = json!({ "apps": ["gone"] });
+    assert_eq!(manager.send("PATCH", "/device_groups/eu/update", fewer).await.0, 202);
+    // Taken out, it is unknown like any other.
+    assert_eq!(
+        manager.send("PATCH", "/device_groups/eu/update", json!({ "apps": [] })).await.0,
+        202
+    );
+    let again = json!({ "apps": ["gone"] });
+    let answer = manager.send("PATCH", "/device_groups/eu/update", again).await;
+    assert_eq!(answer, (403, json!({ "app_exists": false })));
+}
+
+#[tokio::test]
+async fn read_only_keys_alone_are_no_change() {
+    let manager = Manager::start().await;
+    manager.create_app("web").await;
+    manager.create_group("eu", &["web"]).await;
+    let nothing = || (400, json!({ "missing_parameters": true }));
+    for body in [json!({ "app_id": 99 }), json!({ "app_name": "web", "uid": "x", "revision": 1 })] {
+        assert_eq!(manager.send("PUT", "/apps/web/update", body).await, nothing());
+    }
+    let body = json!({ "device_group": "eu", "prune_id": 7 });
+    assert_eq!(manager.send("PUT", "/device_groups/eu/update", body).await, nothing());
+    assert_eq!(manager.get("/apps/web").await.1["app_id"], 1);
+}

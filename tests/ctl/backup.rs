@@ -112,3 +112,19 @@ fn backup_that_is_interrupted_leaves_nothing() {
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(files(&user), [""; 0]);
 }
+
+#[test]
+fn backup_follows_a_link_and_refuses_what_is_no_file() {
+    let server = manager(store());
+    let user = User::of(&server);
+    std::fs::write(user.path("real.db"), "older").expect("written");
+    std::os::unix::fs::symlink("real.db", user.path("latest.db")).expect("linked");
+    user.ctl(&["backup", "latest.db", "--force"]).ok();
+    assert_eq!(std::fs::read(user.path("real.db")).expect("written"), store());
+    assert!(user.path("latest.db").is_symlink());
+    std::fs::create_dir(user.path("folder")).expect("made");
+    let err = user.ctl(&["backup", "folder", "--force"]).fails(1);
+    assert!(err.contains("is no regular file"), "{err}");
+    let err = user.ctl(&["backup", "-"]).fails(1);
+    assert!(err.contains("`-` is no file"), "{err}");
+}

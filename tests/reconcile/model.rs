@@ -123,6 +123,7 @@ fn unknown_keys_of_a_newer_manager_are_passed_over() {
 #[case(json!({"networks": ["a b"]}), "networks")]
 #[case(json!({"containers_per": {"server": -1}}), "containers_per")]
 #[case(json!({"volumes": ["/a:/b", "/c:/b/"]}), "volumes")]
+#[case(json!({"env_vars": {"LONG": "x".repeat(131_072)}}), "env_vars")]
 #[case(json!({"env_vars": {"A": 1}}), "env_vars")]
 #[case(json!({"devices": ["null"]}), "devices")]
 #[case(json!({"starting_ports": [80, 80]}), "starting_ports")]
@@ -499,6 +500,9 @@ fn ports_fit_a_count_or_not(#[case] ports: &[u16], #[case] replicas: u32, #[case
 }
 
 #[rstest]
+#[case("data:/b/../..", None)]
+#[case("data:/b/./c//", Some("/b/c"))]
+#[case("/a\n:/b", None)]
 #[case("/a:/b", Some("/b"))]
 #[case("/a:/b:ro", Some("/b"))]
 #[case("/a:/b/:ro,Z", Some("/b"))]

@@ -58,11 +58,12 @@ proptest! {
     }
 
     /// The budget also holds when the new version is broken, when replicas are taken away by hand,
-    /// when the worker forgets, and when yet another version comes before the last is done.
+    /// when the worker forgets, and when yet another version comes before the last is done. There
+    /// are two layouts of ports: with a third one, replicas can hold each other's ports in a ring.
     #[test]
     fn inv_21_the_budget_holds_in_any_trouble(
         count in 1..6_u64,
-        ports in prop::collection::vec(prop::option::of(1_000..1_008_u16), 4),
+        ports in prop::collection::vec(prop::option::of(1_000..1_008_u16), 2),
         behaviours in prop::collection::vec(behaviour(), 3),
         passes in prop::collection::vec(0..9_usize, 3),
         lost in prop::option::of(1..6_u32),
@@ -73,7 +74,7 @@ proptest! {
         sim.watch();
         for (step, behaviour) in behaviours.iter().enumerate() {
             sim.behave(images[step + 1], *behaviour);
-            sim.desired = site(images[step + 1], 2 + step as u64, count, ports[step + 1], true);
+            sim.desired = site(images[step + 1], 2 + step as u64, count, ports[1], true);
             for _ in 0..passes[step] {
                 let made = sim.pass();
                 sim.step_clock(&made);
@@ -187,4 +188,21 @@ fn inv_3_an_app_created_again_with_the_same_id_replaces_the_old() {
     sim.converge(40);
     let after = crate::support::ids(&sim.observe(), "web");
     assert!(before.iter().all(|(name, id)| after.get(name) != Some(id)), "{before:?} {after:?}");
+}
+
+/// Three layouts of ports at once can leave replicas that hold each other's ports in a ring. No
+/// order of single replacements exists then, so the budget cannot be kept; the end is still right.
+#[test]
+fn overlapping_updates_whose_ports_form_a_ring_end_right() {
+    let layouts = [(Some(1_000), 0), (None, 0), (Some(1_003), 4), (Some(1_002), 0)];
+    let images = ["site:1", "site:2", "site:3", "site:4"];
+    let mut sim = Sim::running(site(OLD, 1, 4, layouts[0].0, true), &images);
+    for (id, (image, (port, passes))) in (1..).zip(images.iter().zip(layouts)).skip(1) {
+        sim.desired = site(image, id, 4, port, true);
+        for _ in 0..passes {
+            let made = sim.pass();
+            sim.step_clock(&made);
+        }
+    }
+    sim.converge(100);
 }

@@ -17,7 +17,8 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The manager goes on working, and the copy shows one moment. The file holds every secret of the
-store, and only you can read it. To restore, start a manager on it.")]
+store, and only you can read it. To restore, put it as nebula.db into an empty data folder, and
+start a manager there.")]
 pub(super) struct Backup {
     /// Where to write the copy
     file: PathBuf,
@@ -27,7 +28,8 @@ pub(super) struct Backup {
 }
 
 impl Backup {
-    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+    pub(super) async fn run(mut self, session: &Session) -> Result<(), Failure> {
+        self.file = destination(self.file)?;
         // SIGINT must not leave a half copy behind: dropped, the temporary file is removed. Listened
         // for first, so that no moment is left in which the signal would end the process at once.
         tokio::select! {
@@ -84,6 +86,23 @@ impl Backup {
 
     fn cannot_write(&self, error: std::io::Error) -> Failure {
         Failure::new(format!("cannot write `{}`", self.file.display())).because(error)
+    }
+}
+
+/// The file to replace. A link is followed, so that it still points to the newest copy; a device or
+/// a pipe cannot be replaced by a file without breaking what uses it.
+fn destination(file: PathBuf) -> Result<PathBuf, Failure> {
+    if file.as_os_str() == "-" {
+        return Err(Failure::new("`-` is no file: a backup is verified before it is kept")
+            .hint("name a file, or `./-` for one of that name"));
+    }
+    let file = file.canonicalize().unwrap_or(file);
+    match file.metadata() {
+        Ok(there) if !there.is_file() => {
+            Err(Failure::new(format!("`{}` is no regular file", file.display()))
+                .hint("choose another file"))
+        }
+        _ => Ok(file),
     }
 }
 

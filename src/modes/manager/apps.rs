@@ -91,12 +91,12 @@ pub(super) async fn update(
     body: Payload,
 ) -> Answer {
     change(&manager, Change::new(&who, "update", &name), move |app| {
-        let fields = body.fields()?;
+        let name = app.app_name.as_str();
+        let fields = AppFields::decode(body.fields()?.clone(), Some(name), Unknown::Refuse)?;
+        // Read-only keys that come back change nothing, so they must not restart anything.
         if fields.is_empty() {
             return Err(Refusal::NothingGiven);
         }
-        let name = app.app_name.as_str();
-        let fields = AppFields::decode(fields.clone(), Some(name), Unknown::Refuse)?;
         app.spec = app.spec.with(fields)?;
         Ok(())
     })

@@ -57,7 +57,7 @@ pub(super) async fn create(
         return Err(exists());
     }
     let device_group = new_name("device_group", &name)?;
-    let fields = decode(&manager, body.fields()?, &name).await?;
+    let fields = decode(&manager, body.fields()?, &name, None).await?;
     let group = DeviceGroup {
         uid: None,
         revision: None,
@@ -90,10 +90,10 @@ pub(super) async fn replace(
     ObjectName(name): ObjectName,
     body: Payload,
 ) -> Answer {
-    if manager.declarations.find::<DeviceGroup>(&name).await?.is_none() {
+    let Some(group) = manager.declarations.find::<DeviceGroup>(&name).await? else {
         return Err(apps::unknown());
-    }
-    let fields = decode(&manager, body.fields()?, &name).await?;
+    };
+    let fields = decode(&manager, body.fields()?, &name, Some(&group)).await?;
     let change = Change::new(&who, "replace", &name);
     let edit = move |mut group: DeviceGroup| {
         group.apps = fields.apps.clone().unwrap_or_default();
@@ -110,14 +110,14 @@ pub(super) async fn update(
     ObjectName(name): ObjectName,
     body: Payload,
 ) -> Answer {
-    if manager.declarations.find::<DeviceGroup>(&name).await?.is_none() {
+    let Some(group) = manager.declarations.find::<DeviceGroup>(&name).await? else {
         return Err(unknown());
-    }
-    let fields = body.fields()?;
+    };
+    let fields = decode(&manager, body.fields()?, &name, Some(&group)).await?;
+    // Read-only keys that come back change nothing.
     if fields.is_empty() {
         return Err(Refusal::NothingGiven);
     }
-    let fields = decode(&manager, fields, &name).await?;
     let change = Change::new(&who, "update", &name);
     let edit = move |mut group: DeviceGroup| {
         group.apps = fields.apps.clone().unwrap_or(group.apps);
@@ -167,11 +167,13 @@ fn changed(mut group: DeviceGroup) -> DeviceGroup {
 
 /// Reads a body, in the contract's order: lists that are lists, fields that are valid, members
 /// that exist. A member that is deleted between this look and the write stays in the list and is
-/// left out of what devices are told, as if it had been deleted right after.
+/// left out of what devices are told, as if it had been deleted right after. For the same reason a
+/// group that lists a deleted member can be read, edited and sent back.
 async fn decode(
     manager: &Shared,
     fields: &Map<String, Value>,
     name: &str,
+    group: Option<&DeviceGroup>,
 ) -> Result<DeviceGroupFields, Refusal> {
     for (field, flag) in [("apps", "apps_is_list"), ("cron_jobs", "cron_jobs_is_list")] {
         if fields.get(field).is_some_and(|value| !value.is_array()) {
@@ -179,7 +181,8 @@ async fn decode(
         }
     }
     let fields = DeviceGroupFields::decode(fields.clone(), Some(name), Unknown::Refuse)?;
-    for app in fields.apps.iter().flatten() {
+    let is_new = |app: &&String| group.is_none_or(|group| !group.apps.contains(app));
+    for app in fields.apps.iter().flatten().filter(is_new) {
         if manager.declarations.find::<App>(app).await?.is_none() {
             return Err(apps::unknown());
         }

@@ -8,6 +8,7 @@ use crate::engine::{ContainerEngine, EngineError, RegistryAuth};
 use crate::model::{AppVersion, ImageReference};
 use crate::reconcile::{Action, Step, Target};
 use futures_util::stream::{self, StreamExt};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -27,6 +28,8 @@ pub(super) enum Outcome {
         app: String,
         /// Attempt and what came of it, for each step that was tried.
         results: Vec<(String, Result<(), EngineError>)>,
+        /// Attempts that were planned and not made, because another one failed before.
+        not_made: BTreeSet<String>,
     },
     /// A pull.
     Pull {
@@ -87,20 +90,26 @@ impl Executor {
 
     /// Carries out the steps of one app.
     pub(super) async fn steps(self, app: String, steps: Vec<(Target, Step)>) -> Outcome {
-        let mut results = Vec::new();
+        let mut results: Vec<(String, Result<(), EngineError>)> = Vec::new();
+        let mut has_failed = false;
+        let mut not_made = BTreeSet::new();
         for kind in steps.chunk_by(|(_, a), (_, b)| a.is_same_kind(b)) {
+            if has_failed {
+                not_made.extend(kind.iter().map(|(target, _)| target.attempt.clone()));
+                continue;
+            }
             let calls: Vec<_> = kind
                 .iter()
                 .map(|(target, step)| self.clone().step(app.clone(), target.clone(), step.clone()))
                 .collect();
             let done: Vec<_> = stream::iter(calls).buffer_unordered(MAX_CALLS).collect().await;
-            let has_failed = done.iter().any(|(_, result)| result.is_err());
+            has_failed = done.iter().any(|(_, result)| result.is_err());
             results.extend(done);
-            if has_failed {
-                break;
-            }
         }
-        Outcome::Steps { app, results }
+        for (attempt, _) in results.iter().filter(|(_, result)| result.is_err()) {
+            not_made.remove(attempt);
+        }
+        Outcome::Steps { app, results, not_made }
     }
 
     async fn step(

@@ -9,7 +9,7 @@ use super::execute::{Executor, Outcome, Work};
 use super::jittered;
 use super::state::MemoryFile;
 use crate::engine::{ContainerEngine, EngineError};
-use crate::model::{Desired, DesiredApp};
+use crate::model::{Desired, DesiredApp, NEBULA_NETWORK};
 use crate::reconcile::{Busy, Hold, Inputs, Memory, Plan, Policy, Reason, check, plan};
 use futures_util::StreamExt;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -221,7 +221,10 @@ impl Reconciler {
         };
         self.pieces.remove(&id);
         match outcome {
-            Some(Outcome::Steps { app, results }) => {
+            Some(Outcome::Steps { app, results, not_made }) => {
+                for subject in not_made {
+                    self.memory.not_made(&app, &subject);
+                }
                 for (subject, result) in results {
                     match result {
                         Ok(()) => self.memory.done(&app, &subject, now_ms()),
@@ -314,7 +317,7 @@ fn is_passing(reason: &Reason) -> bool {
             | Reason::Settling
             | Reason::WaitingForReplica { .. }
             | Reason::BeingRemoved { .. }
-    )
+    ) || matches!(reason, Reason::NetworkMissing { network } if network == NEBULA_NETWORK)
 }
 
 /// Wakes the loop at each of the engine's events, for ever. Events that were missed while it did

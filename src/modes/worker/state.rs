@@ -55,9 +55,7 @@ impl State {
     /// Opens the folder and makes it if it is not there. A disk that cannot be written is told
     /// and no more: the device runs on without keeping its state.
     pub(super) fn open(folder: &Path) -> Result<Self, StateError> {
-        let mut builder = DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(folder);
-        let opened = made.and_then(|()| {
+        let opened = private_folder(folder).and_then(|()| {
             File::options().create(true).truncate(false).write(true).open(folder.join(LOCK))
         });
         let lock = match opened {
@@ -89,6 +87,11 @@ impl State {
     }
 }
 
+/// Makes a folder for the owner alone, if it is not there.
+fn private_folder(folder: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
 /// A file that is only ever replaced whole.
 #[derive(Debug)]
 struct WholeFile {
@@ -101,6 +104,8 @@ impl WholeFile {
     fn write(&self, bytes: &[u8]) -> Result<(), StateError> {
         let write = || {
             let folder = self.path.parent().unwrap_or(Path::new("."));
+            // It may have been removed under us.
+            private_folder(folder)?;
             // Made for the owner alone, in the same folder so that the rename is atomic.
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
             file.write_all(bytes)?;
