@@ -60,9 +60,7 @@ impl DeviceGroupFields {
         fields.finish(unknown, &KEYS)?;
         Ok(decoded)
     }
-}
 
-impl DeviceGroupFields {
     /// True when nothing is given that could change a group.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -42,6 +42,16 @@ struct Holder {
     name: String,
 }
 
+impl Holder {
+    fn replica_of(app: &App, replica: u32) -> Self {
+        Self {
+            app: app.app_name.as_str().to_owned(),
+            replica: Some(replica),
+            name: app.container_name(replica),
+        }
+    }
+}
+
 impl Ports {
     /// The ports that are bound now, and those that replicas lost for a moment: one that is being
     /// replaced or is between two tries has a container and none that runs, one that a plan under
@@ -100,11 +110,7 @@ impl Ports {
                 continue;
             }
             for port in app.host_ports(replica) {
-                self.0.entry(port).or_insert_with(|| Holder {
-                    app: name.to_owned(),
-                    replica: Some(replica),
-                    name: app.container_name(replica),
-                });
+                self.0.entry(port).or_insert_with(|| Holder::replica_of(app, replica));
             }
         }
     }
@@ -121,11 +127,7 @@ impl Ports {
         if let Some(reason) = blocker {
             return Err(reason);
         }
-        let holder = Holder {
-            app: name.to_owned(),
-            replica: Some(slot.replica),
-            name: slot.app.container_name(slot.replica),
-        };
+        let holder = Holder::replica_of(slot.app, slot.replica);
         let needed = slot.app.host_ports(slot.replica);
         self.0.extend(needed.into_iter().map(|port| (port, holder.clone())));
         Ok(())
@@ -353,7 +355,7 @@ impl Planner<'_> {
             match first {
                 Some(first) if slot.replica != first && slot.would_interrupt() => {
                     // Its own tries are remembered while it waits.
-                    self.gate(app.app_name.as_str(), &slot.subject());
+                    self.keep(app.app_name.as_str(), &slot.subject());
                     let reason = Reason::WaitingForReplica { replica: first };
                     self.plan.hold(app.app_name.as_str(), Some(slot.replica), reason);
                     for extra in &slot.extra {
@@ -528,9 +530,14 @@ impl Planner<'_> {
         }
     }
 
+    /// Keeps the memory of tries that this pass has no other use for.
+    fn keep(&mut self, app: &str, subject: &str) {
+        self.seen.insert((app.to_owned(), subject.to_owned()));
+    }
+
     /// May this be tried now? Asking keeps the memory of it.
     pub(super) fn gate(&mut self, app: &str, subject: &str) -> Gate {
-        self.seen.insert((app.to_owned(), subject.to_owned()));
+        self.keep(app, subject);
         self.memory.gate(app, subject, self.inputs.now_ms, self.inputs.policy)
     }
 
