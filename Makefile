@@ -1,10 +1,11 @@
 # Each target is a script of the same name, which installs what it lacks (Debian) and explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint image clean
+.PHONY: help demo test fuzz bench lint image clean
 
 help:
 	@echo 'make demo    a manager, a worker and an app on this machine, explained step by step'
 	@echo 'make test    all tests, on real servers that it starts and stops; ends with their count'
+	@echo 'make fuzz    looks for bytes that a decoder does not survive, for SECONDS=60 a decoder'
 	@echo 'make bench   the measurements'
 	@echo 'make lint    formatting, lints, documentation, shell scripts'
 	@echo 'make image   the container image nebula:VERSION'
@@ -12,6 +13,10 @@ help:
 
 demo test bench lint image:
 	@scripts/$@
+
+SECONDS ?= 60
+fuzz:
+	@scripts/fuzz $(SECONDS) $(TARGETS)
 
 clean:
 	cargo clean

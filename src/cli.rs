@@ -19,7 +19,7 @@ pub enum Invocation {
 /// The whole command line, for help and completions too.
 pub fn command() -> Command {
     let ctl = Ctl::augment_args(Command::new("ctl"))
-        .about("Manage apps and device groups, and the manager itself");
+        .about("Manage apps, cron jobs and device groups, who may, and the manager itself");
     Command::new("nebula")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Runs Docker apps on fleets of devices")

@@ -10,11 +10,11 @@ pub mod reconcile;
 pub mod cli;
 #[cfg(feature = "daemon")]
 pub mod client;
-#[cfg(feature = "daemon")]
+#[cfg(feature = "config")]
 pub mod config;
 #[cfg(feature = "daemon")]
 pub mod engine;
-#[cfg(feature = "daemon")]
+#[cfg(feature = "config")]
 pub mod modes;
 #[cfg(feature = "daemon")]
 pub mod store;

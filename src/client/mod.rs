@@ -13,24 +13,28 @@
 //! - No error, `Debug` or log line holds a credential.
 //! - Every wait and every body has a limit.
 
+mod address;
 mod error;
+mod noun;
 mod refusal;
+mod report_page;
+mod routes;
 mod tls;
 
 pub use error::{ClientError, Problem, Transport};
+pub use noun::{Action, Noun};
 pub use refusal::Refusal;
+pub use report_page::ReportPage;
 pub use tls::install_crypto_provider;
 
 use crate::config::Secret;
-use base64::Engine as _;
+use address::{authorization, base_url, is_loopback};
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION,
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION,
 };
 use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::{Map, Value};
 use std::time::Duration;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
 
 /// The largest answer that is read. A group of a thousand apps is about one megabyte.
 pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -62,47 +66,6 @@ pub enum Credentials {
     Bearer(Secret<String>),
 }
 
-/// What kind of object a route is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Noun {
-    /// Apps.
-    App,
-    /// Device groups.
-    DeviceGroup,
-}
-
-impl Noun {
-    /// Its part of the path, which is also the key of a list's reply.
-    pub const fn collection(self) -> &'static str {
-        match self {
-            Self::App => "apps",
-            Self::DeviceGroup => "device_groups",
-        }
-    }
-}
-
-/// What can be done to an app beside changing it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Run its replicas.
-    Start,
-    /// Stop its replicas everywhere.
-    Stop,
-    /// Pull its image and replace its replicas.
-    Restart,
-}
-
-impl Action {
-    /// The verb, as it stands in the path.
-    pub const fn verb(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Restart => "restart",
-        }
-    }
-}
-
 /// A JSON object on its way in or out.
 ///
 /// Not [`crate::model::App`]: an existing database may hold an app that this version would refuse,
@@ -111,12 +74,19 @@ impl Action {
 pub type Object = Map<String, Value>;
 
 /// A reply: the bytes as they came, and what they say.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Reply<T> {
     /// The body, byte for byte.
     pub bytes: Vec<u8>,
     /// Its content.
     pub content: T,
+}
+
+/// How long it is, and no more: a reply may hold a new token, or a variable that is a secret.
+impl<T> std::fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reply({} bytes)", self.bytes.len())
+    }
 }
 
 /// What a device is told to run.
@@ -179,112 +149,6 @@ impl Client {
         self.base.as_str().trim_end_matches('/')
     }
 
-    /// Asks whether the API is there and takes the credentials.
-    pub async fn status(&self) -> Result<Reply<Object>, ClientError> {
-        self.object(Method::GET, &["status"], None).await
-    }
-
-    /// The names of all objects of a kind that the user may read.
-    pub async fn list(&self, noun: Noun) -> Result<Reply<Vec<String>>, ClientError> {
-        let reply = self.object(Method::GET, &[noun.collection()], None).await?;
-        let names = reply.content.get(noun.collection()).and_then(Value::as_array).map(|items| {
-            items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
-        });
-        match names.flatten() {
-            Some(content) => Ok(Reply { bytes: reply.bytes, content }),
-            None => Err(ClientError::Shape { expected: "a list of names" }),
-        }
-    }
-
-    /// One object.
-    pub async fn get(&self, noun: Noun, name: &str) -> Result<Reply<Object>, ClientError> {
-        self.object(Method::GET, &[noun.collection(), name], None).await
-    }
-
-    /// Creates an object and returns it.
-    pub async fn create(
-        &self,
-        noun: Noun,
-        name: &str,
-        body: &Object,
-    ) -> Result<Reply<Object>, ClientError> {
-        self.object(Method::POST, &[noun.collection(), name], Some(body)).await
-    }
-
-    /// Changes the given fields of an object and returns it.
-    pub async fn update(
-        &self,
-        noun: Noun,
-        name: &str,
-        body: &Object,
-    ) -> Result<Reply<Object>, ClientError> {
-        self.object(Method::PATCH, &[noun.collection(), name, "update"], Some(body)).await
-    }
-
-    /// Deletes an object.
-    pub async fn delete(&self, noun: Noun, name: &str) -> Result<Reply<Object>, ClientError> {
-        self.object(Method::DELETE, &[noun.collection(), name], None).await
-    }
-
-    /// Starts, stops or restarts an app everywhere, and returns it.
-    pub async fn act(&self, app: &str, action: Action) -> Result<Reply<Object>, ClientError> {
-        self.object(Method::POST, &[Noun::App.collection(), app, action.verb()], None).await
-    }
-
-    /// Orders every device of every group to remove unused images.
-    pub async fn prune_all(&self) -> Result<Reply<Object>, ClientError> {
-        self.object(Method::POST, &["prune"], None).await
-    }
-
-    /// Orders every device of a group to remove unused images, and returns the group.
-    pub async fn prune_device_group(&self, name: &str) -> Result<Reply<Object>, ClientError> {
-        self.object(Method::POST, &[Noun::DeviceGroup.collection(), name, "prune"], None).await
-    }
-
-    /// What a device of the group runs. With the `etag` of an earlier answer the manager may say
-    /// that it still holds.
-    pub async fn info(&self, group: &str, etag: Option<&str>) -> Result<Info, ClientError> {
-        let url = self.route(&[Noun::DeviceGroup.collection(), group, "info"])?;
-        let ask = Ask { method: Method::GET, url, body: None, etag, whole_in_time: true };
-        let response = self.send(ask).await?;
-        match (response.status(), etag) {
-            (StatusCode::NOT_MODIFIED, Some(_)) => Ok(Info::NotModified),
-            (StatusCode::OK, _) => {
-                let etag = response.headers().get(ETAG).and_then(|value| value.to_str().ok());
-                let etag = etag.map(str::to_owned);
-                Ok(Info::Answer { bytes: self.json_body(response).await?, etag })
-            }
-            _ => Err(refusal::read(response).await),
-        }
-    }
-
-    /// Copies the manager's whole embedded store into `file` while it runs, and returns the number
-    /// of bytes. What stands in `file` after an error is not a backup.
-    pub async fn backup<W>(&self, file: &mut W) -> Result<u64, ClientError>
-    where
-        W: AsyncWrite + Unpin,
-    {
-        let url = self.route(&["backup"])?;
-        let ask = Ask { method: Method::GET, url, body: None, etag: None, whole_in_time: false };
-        let sent = timeout(MAX_BACKUP_PREPARATION, self.send(ask)).await;
-        let mut response = sent.unwrap_or_else(|_| Err(self.timed_out(MAX_BACKUP_PREPARATION)))?;
-        let stalled = |_| self.timed_out(self.timeout);
-        if response.status() != StatusCode::OK {
-            return Err(timeout(self.timeout, refusal::read(response))
-                .await
-                .unwrap_or_else(stalled));
-        }
-        let mut written = 0;
-        loop {
-            let chunk = timeout(self.timeout, response.chunk()).await.map_err(stalled)?;
-            let Some(chunk) = chunk.map_err(|error| self.body_error(error))? else { break };
-            file.write_all(&chunk).await.map_err(ClientError::Write)?;
-            written += chunk.len() as u64;
-        }
-        file.flush().await.map_err(ClientError::Write)?;
-        Ok(written)
-    }
-
     /// The URL of a route. Each part is one segment, whatever it holds.
     fn route(&self, parts: &[&str]) -> Result<Url, ClientError> {
         // URLs have no way to write these as a name: they would silently address another route.
@@ -305,7 +169,16 @@ impl Client {
         parts: &[&str],
         body: Option<&Object>,
     ) -> Result<Reply<Object>, ClientError> {
-        let ask = Ask { method, url: self.route(parts)?, body, etag: None, whole_in_time: true };
+        self.object_at(method, self.route(parts)?, body).await
+    }
+
+    async fn object_at(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&Object>,
+    ) -> Result<Reply<Object>, ClientError> {
+        let ask = Ask { method, url, body, etag: None, whole_in_time: true };
         let response = self.send(ask).await?;
         if !response.status().is_success() {
             return Err(refusal::read(response).await);
@@ -391,49 +264,6 @@ impl Client {
         }
         ClientError::Cut { source: Transport::new(error) }
     }
-}
-
-/// Checks a base URL.
-fn base_url(text: &str) -> Result<Url, ClientError> {
-    let refuse = |reason| Err(ClientError::Url { url: error::without_userinfo(text), reason });
-    let url = match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => url,
-        _ => return refuse("expected http://HOST[:PORT][/PREFIX] or https://..."),
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        // They would show in process lists, in logs and in every error.
-        return refuse("it must not hold a user or password, give them separately");
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return refuse("it must not have a query or a fragment");
-    }
-    Ok(url)
-}
-
-/// The header that carries the credentials, marked so that no `Debug` prints it.
-fn authorization(credentials: &Credentials) -> Result<Option<HeaderValue>, ClientError> {
-    let text = match credentials {
-        Credentials::None => return Ok(None),
-        Credentials::Basic { user, .. } if user.contains(':') => {
-            return Err(ClientError::Credentials { reason: "a user's name cannot hold a colon" });
-        }
-        Credentials::Basic { user, password } => {
-            let pair = format!("{user}:{}", password.expose());
-            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
-        }
-        Credentials::Bearer(token) => format!("Bearer {}", token.expose()),
-    };
-    let mut value = HeaderValue::from_str(&text).map_err(|_| ClientError::Credentials {
-        reason: "a token cannot hold line breaks or other control characters",
-    })?;
-    value.set_sensitive(true);
-    Ok(Some(value))
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Where a redirect leads; none when the response is no redirect.

@@ -53,8 +53,9 @@ pub(super) fn load(
         let at = line.map(|line| format!("line {line}: ")).unwrap_or_default();
         refused(format!("{at}{}", error.message().trim_end()))
     })?;
+    let line_ends = text.match_indices('\n').map(|(offset, _)| offset).collect();
     let mut check =
-        Check { path: &path, text: &text, entries: BTreeMap::new(), problems: Vec::new() };
+        Check { path: &path, line_ends, entries: BTreeMap::new(), problems: Vec::new() };
     check.document(parsed.get_ref());
     check.problems.sort_by_key(|(line, _)| *line);
     problems.extend(check.problems.into_iter().map(|(_, problem)| problem));
@@ -87,16 +88,22 @@ fn line_of(text: &str, offset: usize) -> usize {
 /// The check of one file under way.
 struct Check<'a> {
     path: &'a Path,
-    text: &'a str,
+    /// Where each line ends: counting from the file's start for each key takes half a minute for a
+    /// file full of them.
+    line_ends: Vec<usize>,
     entries: BTreeMap<(&'static str, String), Entry>,
     /// With their lines, for the parser hands keys out in the order of the alphabet.
     problems: Vec<(usize, Problem)>,
 }
 
 impl Check<'_> {
+    fn line(&self, offset: usize) -> usize {
+        self.line_ends.partition_point(|end| *end < offset) + 1
+    }
+
     fn document(&mut self, document: &DeTable<'_>) {
         for (name, value) in document {
-            let line = line_of(self.text, name.span().start);
+            let line = self.line(name.span().start);
             let name: &str = name.get_ref();
             let table = tables::ALL.iter().copied().find(|table| table.name == name);
             match (table, value.get_ref()) {
@@ -119,7 +126,7 @@ impl Check<'_> {
 
     fn table(&mut self, table: &'static Table, keys: &DeTable<'_>) {
         for (name, value) in keys {
-            let line = line_of(self.text, name.span().start);
+            let line = self.line(name.span().start);
             let name: &str = name.get_ref();
             let source = Source::File {
                 path: self.path.to_path_buf(),
@@ -201,6 +208,10 @@ fn owners(name: &str) -> String {
 
 /// The known word nearest to a mistyped one, as a phrase, or nothing when none is near.
 fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
+    // Twice what any known word has, so that a long one costs nothing.
+    if name.len() > 64 {
+        return String::new();
+    }
     // A third of the letters wrong is a typing error, more is another word.
     let limit = (name.chars().count() / 3).max(1);
     known

@@ -4,7 +4,7 @@
 //! connection. This version sends nothing to Kafka; the TLS and Kerberos keys are accepted and
 //! join this struct together with the code that uses them.
 
-use super::secret::Credentials;
+use super::credentials::Credentials;
 use super::settings::Settings;
 
 /// A Kafka and its topic.

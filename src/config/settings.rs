@@ -7,19 +7,20 @@
 //! can go on looking for further mistakes; [`Settings::finish`] then gives no `Config`, so that
 //! such a placeholder never leaves.
 
+use super::credentials::Credentials;
 use super::error::{ConfigError, Problem};
 use super::file::{self, Document};
 use super::inputs::Inputs;
 use super::key::{Fallback, Key, Table};
 use super::layers::{Layer, Source};
-use super::secret::{Credentials, Secret};
 use super::value::{Value, found};
-use reqwest::Url;
+use crate::model::Secret;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use url::Url;
 
 /// The values of one mode, and what is wrong with them so far.
 #[derive(Debug)]
@@ -335,7 +336,7 @@ fn secret_from(
     path: &str,
     read: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<Value, String> {
-    let refused = |why: &str| format!("file {path} {why}");
+    let refused = |why: &str| format!("file {} {why}", path.escape_debug());
     let bytes =
         read(Path::new(path)).map_err(|error| refused(&format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|_| refused("is not UTF-8"))?;

@@ -3,10 +3,10 @@
 //! Invariant: what is told about a refused value never holds a secret.
 
 use super::key::{Key, Kind};
-use super::secret::Secret;
-use reqwest::Url;
+use crate::model::Secret;
 use std::net::SocketAddr;
 use toml::de::DeValue;
+use url::Url;
 
 /// The most characters of a refused value that are repeated to the person who wrote it.
 const MAX_SHOWN: usize = 100;

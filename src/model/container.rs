@@ -71,28 +71,29 @@ impl App {
                 version: self.version(),
             }
             .to_map(),
-            image: self.spec.docker_image.clone(),
+            image: self.spec.container.docker_image.clone(),
             env: self
                 .spec
+                .container
                 .env_vars
                 .iter()
                 .map(|(name, value)| Variable { name: name.to_owned(), value: value.to_owned() })
                 .collect(),
             ports: self.ports(replica),
-            volumes: self.spec.volumes.clone(),
-            devices: self.spec.devices.clone(),
-            privileged: self.spec.privileged,
+            volumes: self.spec.container.volumes.clone(),
+            devices: self.spec.container.devices.clone(),
+            privileged: self.spec.container.privileged,
             network: self.networks()[0].clone(),
         }
     }
 
     /// Every network that its containers are joined to, `nebula` first unless it is excluded.
     pub fn networks(&self) -> Vec<String> {
-        if let Some(only) = self.spec.networks.iter().find(|name| name.is_exclusive()) {
+        if let Some(only) = self.spec.container.networks.iter().find(|name| name.is_exclusive()) {
             return vec![only.as_str().to_owned()];
         }
         let mut networks = vec![NEBULA_NETWORK.to_owned()];
-        for name in &self.spec.networks {
+        for name in &self.spec.container.networks {
             if !networks.iter().any(|known| known == name.as_str()) {
                 networks.push(name.as_str().to_owned());
             }
@@ -107,7 +108,7 @@ impl App {
 
     fn ports(&self, replica: u32) -> Vec<PortMapping> {
         // On the device's own network, or on none, a port cannot be bound to another.
-        if self.spec.networks.iter().any(super::NetworkName::is_exclusive) {
+        if self.spec.container.networks.iter().any(super::NetworkName::is_exclusive) {
             return Vec::new();
         }
         let offset = u16::try_from(replica.saturating_sub(1)).unwrap_or(u16::MAX);

@@ -5,6 +5,7 @@
 
 use super::app::App;
 use super::fields::{Fields, Unknown, list, object, string, unsigned};
+use super::json::json_value;
 use super::version::Revision;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -65,7 +66,7 @@ impl DesiredApp {
 impl Desired {
     /// Reads the bytes of an answer.
     pub fn decode(bytes: &[u8]) -> Result<Self, DesiredError> {
-        let value: Value = serde_json::from_slice(bytes).map_err(DesiredError::Json)?;
+        let value = json_value(bytes).map_err(DesiredError::Json)?;
         let map = object(value).map_err(DesiredError::Shape)?;
         let mut fields = Fields::new(map);
         let apps = fields.take("apps", |value| list(value, MAX_APPS, app));

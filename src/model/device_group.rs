@@ -1,8 +1,8 @@
 //! A device group: which apps and cron jobs every device of it runs.
 
 use super::fields::{Fields, Invalid, Unknown, list, string, unsigned};
+use super::identity::{Identity, READ_ONLY};
 use super::name::Name;
-use super::version::{Revision, Uid};
 use serde::ser::{Serialize, SerializeMap};
 use serde_json::{Map, Value};
 
@@ -14,10 +14,9 @@ const KEYS: [&str; 2] = ["apps", "cron_jobs"];
 /// A device group with its identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceGroup {
-    /// Its identity for its life.
-    pub uid: Option<Uid>,
-    /// The revision of the last change of what its devices run, a member's deletion included.
-    pub revision: Option<Revision>,
+    /// What the store gave it. Its revision is that of the last change of what its devices run, a
+    /// member's deletion included.
+    pub identity: Identity,
     /// Its name.
     pub device_group: Name,
     /// Starts at 1, one higher at each change.
@@ -50,9 +49,8 @@ impl DeviceGroupFields {
     ) -> Result<Self, Invalid> {
         let mut fields = Fields::new(body);
         fields.same_name("device_group", name);
-        for read_only in ["_id", "device_group_id", "prune_id", "uid", "revision"] {
-            fields.ignore(read_only);
-        }
+        fields.ignore(&READ_ONLY);
+        fields.ignore(&["device_group_id", "prune_id"]);
         let decoded = Self {
             apps: fields.take("apps", members),
             cron_jobs: fields.take("cron_jobs", members),
@@ -71,28 +69,18 @@ impl DeviceGroup {
     /// Reads a whole group, as a manager hands it out and a store keeps it.
     pub fn decode(object: Map<String, Value>) -> Result<Self, Invalid> {
         let mut fields = Fields::new(object);
-        let name = fields.take("device_group", |value| {
+        let device_group = fields.required("device_group", |value| {
             Name::new(string(value)?).map_err(|error| error.to_string())
         });
         let group_id = fields.take("device_group_id", |value| unsigned(&value));
         let prune_id = fields.take("prune_id", |value| unsigned(&value));
-        let uid = fields.take("uid", |value| {
-            Uid::parse(&string(value)?).ok_or_else(|| "must be 24 hexadecimal digits".to_owned())
-        });
-        let revision = fields.take("revision", |value| unsigned(&value).map(Revision));
+        let identity = Identity::take(&mut fields);
         let apps = fields.take("apps", members);
         let cron_jobs = fields.take("cron_jobs", members);
-        if name.is_none() {
-            fields.refuse("device_group", "is missing");
-        }
         fields.finish(Unknown::Ignore, &[])?;
-        let Some(device_group) = name else {
-            return Err(Invalid::field("device_group", "is missing"));
-        };
         Ok(Self {
-            uid,
-            revision,
-            device_group,
+            identity,
+            device_group: device_group?,
             device_group_id: group_id.unwrap_or(1),
             prune_id: prune_id.unwrap_or(1),
             apps: apps.unwrap_or_default(),
@@ -120,12 +108,7 @@ impl Serialize for DeviceGroup {
         map.serialize_entry("prune_id", &self.prune_id)?;
         map.serialize_entry("apps", &self.apps)?;
         map.serialize_entry("cron_jobs", &self.cron_jobs)?;
-        if let Some(uid) = &self.uid {
-            map.serialize_entry("uid", uid)?;
-        }
-        if let Some(revision) = &self.revision {
-            map.serialize_entry("revision", revision)?;
-        }
+        self.identity.entries(&mut map)?;
         map.end()
     }
 }

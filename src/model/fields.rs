@@ -19,13 +19,15 @@ pub struct Invalid {
     pub fields: BTreeMap<String, String>,
     /// The original answers 403 instead of 400 when ports have the wrong form; clients rely on it.
     pub ports_form: bool,
+    /// It says so in a flag of its own when a cron job's schedule is wrong; they rely on that too.
+    pub schedule: bool,
 }
 
 impl Invalid {
     /// One field, one reason.
     pub fn field(name: &str, reason: impl Into<String>) -> Self {
         let fields = BTreeMap::from([(name.to_owned(), reason.into())]);
-        Self { fields, ports_form: false }
+        Self { fields, ..Self::default() }
     }
 }
 
@@ -62,9 +64,24 @@ impl Fields {
         decode(value).map_err(|reason| self.refuse(name, reason)).ok()
     }
 
-    /// Takes a field and drops it, whatever it holds: read-only keys that a client sends back.
-    pub fn ignore(&mut self, name: &str) {
-        self.left.shift_remove(name);
+    /// Takes a field that must be there. The error is for a caller that read on past it: by then
+    /// [`Fields::finish`] or [`Fields::rest`] has told every reason at once.
+    pub(super) fn required<T>(
+        &mut self,
+        name: &str,
+        decode: impl FnOnce(Value) -> Result<T, String>,
+    ) -> Result<T, Invalid> {
+        if !self.left.contains_key(name) {
+            self.refuse(name, "is missing");
+        }
+        self.take(name, decode).ok_or_else(|| Invalid::field(name, "is missing"))
+    }
+
+    /// Takes fields and drops them, whatever they hold: read-only keys that a client sends back.
+    pub(super) fn ignore(&mut self, names: &[&str]) {
+        for name in names {
+            self.left.shift_remove(*name);
+        }
     }
 
     /// Takes a read-only name that a client sends back. It may be there, but must not contradict
@@ -88,6 +105,11 @@ impl Fields {
         self.refuse("starting_ports", reason);
     }
 
+    /// Ends the reading for another reader: what is left, if nothing was refused so far.
+    pub(super) fn rest(self) -> Result<Map<String, Value>, Invalid> {
+        if self.invalid.fields.is_empty() { Ok(self.left) } else { Err(self.invalid) }
+    }
+
     /// Ends the reading: what is left is unknown.
     pub fn finish(mut self, unknown: Unknown, known: &[&str]) -> Result<(), Invalid> {
         if unknown == Unknown::Refuse {
@@ -98,6 +120,14 @@ impl Fields {
         }
         if self.invalid.fields.is_empty() { Ok(()) } else { Err(self.invalid) }
     }
+}
+
+/// Two lists of keys as one, for [`Fields::finish`].
+pub(super) fn known_keys(
+    shared: &'static [&'static str],
+    own: &'static [&'static str],
+) -> Vec<&'static str> {
+    [shared, own].concat()
 }
 
 /// Shortens a client's text for an error: nobody needs a megabyte of it back.

@@ -124,7 +124,9 @@ impl ImageReference {
     pub fn familiar(&self) -> String {
         let default = matches!(self.registry(), None | Some("docker.io" | "index.docker.io"));
         let name = if default {
-            self.path.strip_prefix("library/").unwrap_or(&self.path).to_owned()
+            // As Docker does: a path below `library/` that has further parts keeps all of them.
+            let short = self.path.strip_prefix("library/").filter(|rest| !rest.contains('/'));
+            short.unwrap_or(&self.path).to_owned()
         } else {
             self.repository()
         };

@@ -1,6 +1,6 @@
 //! The nouns that every mode shares, and their wire form.
 //!
-//! What it is: apps, device groups, images, ports, names, versions, the desired state that a
+//! What it is: apps, cron jobs, device groups, users and what they may, images, ports, names, versions, the desired state that a
 //! manager hands out and the observed state that an engine reports. A value of these types has
 //! been checked; whoever holds one need not check again.
 //! What it is not: it knows no network, disk, clock, environment or random number, and it builds
@@ -14,30 +14,52 @@
 
 mod app;
 mod container;
+mod container_settings;
 mod containers_per;
+mod cron_job;
 mod desired;
 mod device_group;
 mod env;
 mod fields;
+mod identity;
 mod image;
+mod json;
 mod mount;
 mod name;
 mod observed;
 mod port;
+mod presented;
+mod report_query;
+mod schedule;
+mod secret;
+mod token;
+mod user;
+mod user_group;
 mod version;
 
-pub use app::{App, AppFields, AppSpec, MAX_LIST_ITEMS};
+pub use app::{App, AppFields, AppSpec};
 pub use container::{ContainerSpec, Labels, MANAGED_LABEL, MANAGED_VALUE, Variable};
+pub use container_settings::{ContainerSettings, MAX_LIST_ITEMS};
 pub use containers_per::{ContainersPer, MAX_REPLICAS, Machine};
+pub use cron_job::{CronJob, CronJobFields, CronJobSpec};
 pub use desired::{Desired, DesiredApp, DesiredError};
 pub use device_group::{DeviceGroup, DeviceGroupFields};
 pub use env::EnvVars;
 pub use fields::{Fields, Invalid, Unknown};
+pub use identity::Identity;
 pub use image::{ImageError, ImageReference};
+pub use json::{json_value, strict_object};
 pub use mount::{Device, Volume};
 pub use name::{MAX_NAME_LENGTH, Name, NameError, NetworkName};
 pub use observed::{ContainerState, Health, Observed, ObservedContainer};
 pub use port::{PortMapping, StartingPorts};
+pub use presented::Presented;
+pub use report_query::{Comparison, MAX_PAGE_SIZE, ReportQuery};
+pub use schedule::{Schedule, ScheduleError, Set};
+pub use secret::Secret;
+pub use token::{new_token, token_id};
+pub use user::{AccountName, MAX_SECRET_BYTES, SecretHash, User, UserFields};
+pub use user_group::{Access, Granted, Grants, Rights, UserGroup, UserGroupFields, UserGroupSpec};
 pub use version::{AppVersion, Revision, SpecHash, Uid};
 
 /// The network that every container joins, unless it asks for the device's own or for none.

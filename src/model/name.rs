@@ -99,5 +99,10 @@ fn check(text: &str) -> Result<(), NameError> {
     }
     let first_fits = text.starts_with(|c: char| c.is_ascii_alphanumeric());
     let rest_fits = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
-    if first_fits && rest_fits { Ok(()) } else { Err(NameError::Character(text.to_owned())) }
+    if first_fits && rest_fits {
+        Ok(())
+    } else {
+        // It may go to a terminal.
+        Err(NameError::Character(text.escape_debug().to_string()))
+    }
 }

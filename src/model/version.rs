@@ -91,6 +91,15 @@ impl SpecHash {
         Self(hex)
     }
 
+    /// Hashes the canonical form of what shapes a container.
+    pub(super) fn of_shape(shape: &serde_json::Map<String, serde_json::Value>) -> Self {
+        // Strings, numbers and lists always have a canonical form; should that ever fail, the
+        // plain form is as good, because its keys stand in a fixed order.
+        let canonical = serde_json_canonicalizer::to_vec(shape)
+            .unwrap_or_else(|_| format!("{shape:?}").into_bytes());
+        Self::of(&canonical)
+    }
+
     /// Takes a hash as a label carries it.
     pub fn from_label(text: &str) -> Self {
         Self(text.to_owned())

@@ -272,7 +272,7 @@ impl Planner<'_> {
         if (1..=replicas).all(|replica| made.contains(&replica)) {
             return Ok(());
         }
-        let familiar = app.spec.docker_image.familiar();
+        let familiar = app.spec.container.docker_image.familiar();
         let is_present = self.inputs.observed.images.contains(&familiar);
         // A container of this version is proof that its image was fetched for it.
         let was_fetched = !made.is_empty() || self.memory.has_fetched(name, version);
@@ -290,7 +290,7 @@ impl Planner<'_> {
         is_present: bool,
     ) -> Result<(), Reason> {
         let name = app.app_name.as_str();
-        let image = app.spec.docker_image.as_str().to_owned();
+        let image = app.spec.container.docker_image.as_str().to_owned();
         let subject = pull_subject(version);
         let gate = self.gate(name, &subject);
         if self.inputs.busy.pulls.contains(&(name.to_owned(), version.clone())) {
@@ -312,7 +312,7 @@ impl Planner<'_> {
                 self.plan.actions.push(Action::Pull {
                     app: name.to_owned(),
                     version: version.clone(),
-                    image: app.spec.docker_image.clone(),
+                    image: app.spec.container.docker_image.clone(),
                 });
                 Err(Reason::Pulling { image })
             }

@@ -167,7 +167,7 @@ pub fn plan(inputs: &Inputs<'_>, memory: &mut Memory) -> Plan {
         match desired {
             DesiredApp::Readable(app) => {
                 versions.insert(app.app_name.as_str().to_owned(), app.version());
-                images.insert(app.spec.docker_image.familiar());
+                images.insert(app.spec.container.docker_image.familiar());
                 planner.app(app, &mut ports);
             }
             DesiredApp::Unreadable { name, reason } => {

@@ -1,6 +1,6 @@
 //! Where declarations are kept: a trait in model types, and its embedded implementation.
 //!
-//! What it is: apps and device groups by name, each with an identity and a revision that the store
+//! What it is: apps, cron jobs, device groups, users and user groups by name, each with an identity and a revision that the store
 //! gives, optimistic replacement, and one consistent read of all that a device group's devices run.
 //! What it is not: it knows no permission, no HTTP and no rule of the API; it keeps what it is
 //! given, and hands it back as it was.
@@ -17,7 +17,7 @@ pub use error::{Cause, StoreError};
 pub use object::{Kind, Noun, Object};
 pub use sqlite::{DATABASE_FILE, OpenError, SqliteStore};
 
-use crate::model::{App, DeviceGroup, Revision};
+use crate::model::{App, CronJob, DeviceGroup, Revision, User, UserGroup};
 use async_trait::async_trait;
 use std::path::Path;
 
@@ -46,6 +46,8 @@ pub struct GroupSnapshot {
     pub group: DeviceGroup,
     /// Its apps that exist, in the group's order.
     pub apps: Vec<App>,
+    /// Its cron jobs that exist, likewise.
+    pub cron_jobs: Vec<CronJob>,
     /// The store's last revision when this was read: every write up to it is in here.
     pub store_revision: Revision,
 }
@@ -53,9 +55,21 @@ pub struct GroupSnapshot {
 impl GroupSnapshot {
     /// The highest revision of anything in it, which is the one that devices compare.
     pub fn revision(&self) -> Revision {
-        let apps = self.apps.iter().filter_map(|app| app.revision);
-        apps.chain(self.group.revision).max().unwrap_or_default()
+        let apps = self.apps.iter().map(Noun::revision);
+        let jobs = self.cron_jobs.iter().map(Noun::revision);
+        apps.chain(jobs).fold(self.group.revision(), Revision::max)
     }
+}
+
+/// A user and the groups they are in, from one consistent read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UserSnapshot {
+    /// The user.
+    pub user: User,
+    /// Their groups, as far as this version can read them: one that it cannot read grants nothing.
+    pub groups: Vec<UserGroup>,
+    /// The store's last revision when this was read.
+    pub store_revision: Revision,
 }
 
 /// A store of declarations.
@@ -81,12 +95,20 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// `NotFound` when the object is gone. It keeps the uid that the store knows.
     async fn replace(&self, object: Object, expected: Revision) -> Result<Written, StoreError>;
 
-    /// Removes an object, `NotFound` when there is none. The groups that list a removed app take
-    /// the revision of the removal, so that what their devices are told never goes back.
+    /// Removes an object, `NotFound` when there is none. The device groups that list a removed app
+    /// or cron job take the revision of the removal, so that what their devices are told never
+    /// goes back.
     async fn delete(&self, kind: Kind, name: &str) -> Result<Written<()>, StoreError>;
 
-    /// A group and its existing apps, as they are at one moment.
+    /// A device group and its existing apps and cron jobs, as they are at one moment.
     async fn group_snapshot(&self, name: &str) -> Result<Option<GroupSnapshot>, StoreError>;
+
+    /// A user and their user groups, as they are at one moment.
+    async fn user_snapshot(&self, name: &str) -> Result<Option<UserSnapshot>, StoreError>;
+
+    /// The names of the users whose token has this id, sorted; with none, of those whose token
+    /// has no id.
+    async fn token_owners(&self, token_id: Option<&str>) -> Result<Vec<String>, StoreError>;
 
     /// Writes a consistent copy of the whole store to a file that is not there yet, or empty,
     /// while reads and writes go on.

@@ -1,16 +1,24 @@
 //! What a store keeps: one closed list of kinds, and typed ways in and out of it.
 
 use super::StoreError;
-use crate::model::{App, DeviceGroup, Invalid, Revision, Uid};
-use serde_json::Value;
+use crate::model::{
+    App, CronJob, DeviceGroup, Identity, Invalid, Revision, Uid, User, UserGroup, json_value,
+};
+use serde_json::{Map, Value};
 
 /// The kinds of declared objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Apps.
     App,
+    /// Cron jobs.
+    CronJob,
     /// Device groups.
     DeviceGroup,
+    /// Users.
+    User,
+    /// User groups.
+    UserGroup,
 }
 
 impl Kind {
@@ -18,7 +26,10 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::App => "app",
+            Self::CronJob => "cron_job",
             Self::DeviceGroup => "device_group",
+            Self::User => "user",
+            Self::UserGroup => "user_group",
         }
     }
 }
@@ -34,8 +45,14 @@ impl std::fmt::Display for Kind {
 pub enum Object {
     /// An app.
     App(Box<App>),
+    /// A cron job.
+    CronJob(Box<CronJob>),
     /// A device group.
     DeviceGroup(DeviceGroup),
+    /// A user.
+    User(Box<User>),
+    /// A user group.
+    UserGroup(Box<UserGroup>),
 }
 
 /// A type of declared object.
@@ -46,58 +63,57 @@ pub trait Noun: Into<Object> + Clone + Send + 'static {
     /// The object, if it is of this type.
     fn from_object(object: Object) -> Option<Self>;
 
+    /// What the store gave it.
+    fn identity(&self) -> Identity;
+
     /// The revision of its last change.
-    fn revision(&self) -> Revision;
-}
-
-impl Noun for App {
-    const KIND: Kind = Kind::App;
-
-    fn from_object(object: Object) -> Option<Self> {
-        match object {
-            Object::App(app) => Some(*app),
-            Object::DeviceGroup(_) => None,
-        }
-    }
-
     fn revision(&self) -> Revision {
-        self.revision.unwrap_or_default()
+        self.identity().revision.unwrap_or_default()
     }
 }
 
-impl Noun for DeviceGroup {
-    const KIND: Kind = Kind::DeviceGroup;
+/// The ways in and out of [`Object`] for one type; the last two say how it is put into its variant
+/// and taken out.
+macro_rules! noun {
+    ($type:ident, $put:expr, $take:expr) => {
+        impl Noun for $type {
+            const KIND: Kind = Kind::$type;
 
-    fn from_object(object: Object) -> Option<Self> {
-        match object {
-            Object::DeviceGroup(group) => Some(group),
-            Object::App(_) => None,
+            fn from_object(object: Object) -> Option<Self> {
+                match object {
+                    Object::$type(object) => Some($take(object)),
+                    _ => None,
+                }
+            }
+
+            fn identity(&self) -> Identity {
+                self.identity
+            }
         }
-    }
 
-    fn revision(&self) -> Revision {
-        self.revision.unwrap_or_default()
-    }
+        impl From<$type> for Object {
+            fn from(object: $type) -> Self {
+                Self::$type($put(object))
+            }
+        }
+    };
 }
 
-impl From<App> for Object {
-    fn from(app: App) -> Self {
-        Self::App(Box::new(app))
-    }
-}
-
-impl From<DeviceGroup> for Object {
-    fn from(group: DeviceGroup) -> Self {
-        Self::DeviceGroup(group)
-    }
-}
+noun!(App, Box::new, |object: Box<App>| *object);
+noun!(CronJob, Box::new, |object: Box<CronJob>| *object);
+noun!(DeviceGroup, std::convert::identity, std::convert::identity);
+noun!(User, Box::new, |object: Box<User>| *object);
+noun!(UserGroup, Box::new, |object: Box<UserGroup>| *object);
 
 impl Object {
     /// Its kind.
     pub const fn kind(&self) -> Kind {
         match self {
             Self::App(_) => Kind::App,
+            Self::CronJob(_) => Kind::CronJob,
             Self::DeviceGroup(_) => Kind::DeviceGroup,
+            Self::User(_) => Kind::User,
+            Self::UserGroup(_) => Kind::UserGroup,
         }
     }
 
@@ -105,25 +121,46 @@ impl Object {
     pub fn name(&self) -> &str {
         match self {
             Self::App(app) => app.app_name.as_str(),
+            Self::CronJob(job) => job.cron_job_name.as_str(),
             Self::DeviceGroup(group) => group.device_group.as_str(),
+            Self::User(user) => user.user_name.as_str(),
+            Self::UserGroup(group) => group.user_group.as_str(),
         }
     }
 
-    /// Its members by kind, when it has any: what a store must know to find the groups of an app.
-    pub(super) fn apps(&self) -> &[String] {
+    /// Its members by kind: what a store must know to find the groups of an object.
+    pub(super) fn members(&self) -> Vec<(Kind, &String)> {
+        fn of(kind: Kind, names: &[String]) -> impl Iterator<Item = (Kind, &String)> {
+            names.iter().map(move |name| (kind, name))
+        }
         match self {
-            Self::App(_) => &[],
-            Self::DeviceGroup(group) => &group.apps,
+            Self::App(_) | Self::CronJob(_) | Self::User(_) => Vec::new(),
+            Self::DeviceGroup(group) => {
+                of(Kind::App, &group.apps).chain(of(Kind::CronJob, &group.cron_jobs)).collect()
+            }
+            Self::UserGroup(group) => of(Kind::User, &group.spec.group_members).collect(),
+        }
+    }
+
+    /// What its token is found by, when it is a user whose token has such a part.
+    pub(super) fn token_id(&self) -> Option<&str> {
+        match self {
+            Self::User(user) => user.token_id.as_deref(),
+            _ => None,
         }
     }
 
     /// The same object under the identity that the store gives it.
     pub(super) fn identified(mut self, identity: Option<(Uid, Revision)>) -> Self {
         let (uid, revision) = identity.unzip();
-        match &mut self {
-            Self::App(app) => (app.uid, app.revision) = (uid, revision),
-            Self::DeviceGroup(group) => (group.uid, group.revision) = (uid, revision),
-        }
+        let place = match &mut self {
+            Self::App(app) => &mut app.identity,
+            Self::CronJob(job) => &mut job.identity,
+            Self::DeviceGroup(group) => &mut group.identity,
+            Self::User(user) => &mut user.identity,
+            Self::UserGroup(group) => &mut group.identity,
+        };
+        *place = Identity { uid, revision };
         self
     }
 
@@ -131,7 +168,10 @@ impl Object {
     pub(super) fn to_body(&self) -> Result<String, serde_json::Error> {
         match self.clone().identified(None) {
             Self::App(app) => serde_json::to_string(&app),
+            Self::CronJob(job) => serde_json::to_string(&job),
             Self::DeviceGroup(group) => serde_json::to_string(&group),
+            Self::User(user) => serde_json::to_string(&user),
+            Self::UserGroup(group) => serde_json::to_string(&group),
         }
     }
 
@@ -142,11 +182,8 @@ impl Object {
         body: &str,
         identity: (Uid, Revision),
     ) -> Result<Self, StoreError> {
-        let decoded = match serde_json::from_str(body) {
-            Ok(Value::Object(map)) => match kind {
-                Kind::App => App::decode(map).map(Self::from),
-                Kind::DeviceGroup => DeviceGroup::decode(map).map(Self::from),
-            },
+        let decoded = match json_value(body.as_bytes()) {
+            Ok(Value::Object(map)) => Self::decode(kind, map),
             Ok(_) => Err(Invalid::field("body", "is not an object")),
             Err(error) => Err(Invalid::field("body", error.to_string())),
         };
@@ -154,5 +191,15 @@ impl Object {
             Ok(object) => Ok(object.identified(Some(identity))),
             Err(source) => Err(StoreError::Unreadable { kind, name: name.to_owned(), source }),
         }
+    }
+
+    fn decode(kind: Kind, map: Map<String, Value>) -> Result<Self, Invalid> {
+        Ok(match kind {
+            Kind::App => App::decode(map)?.into(),
+            Kind::CronJob => CronJob::decode(map)?.into(),
+            Kind::DeviceGroup => DeviceGroup::decode(map)?.into(),
+            Kind::User => User::decode(map)?.into(),
+            Kind::UserGroup => UserGroup::decode(map)?.into(),
+        })
     }
 }

@@ -74,7 +74,7 @@ async fn a_file_of_a_newer_release_is_refused_and_left_as_it_is() {
     let before = fs::read(&file).unwrap();
     let error = SqliteStore::open(folder.path()).await.unwrap_err();
     let expected = format!(
-        "`{}` was written by a newer Nebula: it has schema version 99, this one knows up to 1",
+        "`{}` was written by a newer Nebula: it has schema version 99, this one knows up to 2",
         file.display()
     );
     assert_eq!(told(&error), expected);

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use nebula::config::{Credentials, Secret};
 use nebula::model::Revision;
 use nebula::modes::manager::{Config, Dependencies, Limits, run};
-use nebula::store::{GroupSnapshot, Kind, Object, SqliteStore, Store, StoreError, Written};
+use nebula::store::{
+    GroupSnapshot, Kind, Object, SqliteStore, Store, StoreError, UserSnapshot, Written,
+};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -269,6 +271,18 @@ impl Store for Moody {
         let snapshot = self.inner.group_snapshot(name).await;
         self.pass().await;
         snapshot
+    }
+
+    async fn user_snapshot(&self, name: &str) -> Result<Option<UserSnapshot>, StoreError> {
+        self.check()?;
+        let snapshot = self.inner.user_snapshot(name).await;
+        self.pass().await;
+        snapshot
+    }
+
+    async fn token_owners(&self, token_id: Option<&str>) -> Result<Vec<String>, StoreError> {
+        self.check()?;
+        self.inner.token_owners(token_id).await
     }
 
     async fn backup(&self, path: &Path) -> Result<(), StoreError> {

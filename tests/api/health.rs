@@ -63,7 +63,7 @@ async fn paths_and_methods_that_are_none_are_told_in_json() {
     }
     for (method, path, allowed) in [
         ("DELETE", "/apps", "GET,HEAD"),
-        ("PUT", "/apps/web", "GET,HEAD,POST,DELETE"),
+        ("PUT", "/apps/web", "GET,HEAD,DELETE,POST"),
         ("GET", "/apps/web/update", "POST,PUT,PATCH"),
         ("POST", "/device_groups/eu/info", "GET,HEAD"),
         ("BREW", "/status", "GET,HEAD"),

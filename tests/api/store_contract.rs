@@ -1,6 +1,6 @@
 //! What every store must do. Each implementation runs it.
 
-use nebula::model::{App, AppFields, DeviceGroup, Name, Revision, Unknown};
+use nebula::model::{App, AppFields, DeviceGroup, Identity, Name, Revision, Unknown};
 use nebula::store::{Kind, Noun, Store, StoreError};
 use serde_json::json;
 use std::collections::HashMap;
@@ -12,13 +12,12 @@ pub(crate) fn app(name: &str) -> App {
     let body = json!({ "docker_image": "nginx:1", "env_vars": { "A": "b" } });
     let fields = AppFields::decode(body.as_object().unwrap().clone(), None, Unknown::Refuse);
     let spec = fields.unwrap().into_spec().unwrap();
-    App { uid: None, revision: None, app_id: 1, app_name: Name::new(name).unwrap(), spec }
+    App { identity: Identity::default(), app_id: 1, app_name: Name::new(name).unwrap(), spec }
 }
 
 pub(crate) fn group(name: &str, apps: &[&str]) -> DeviceGroup {
     DeviceGroup {
-        uid: None,
-        revision: None,
+        identity: Identity::default(),
         device_group: Name::new(name).unwrap(),
         device_group_id: 1,
         prune_id: 1,
@@ -41,17 +40,17 @@ async fn keeps_what_it_is_given(store: &dyn Store) {
     let written = store.create(app("b")).await.unwrap();
     let kept = store.find::<App>("b").await.unwrap().unwrap();
     assert_eq!(kept, written.object);
-    assert_eq!(kept.revision, Some(written.revision));
-    assert_eq!(App { uid: None, revision: None, ..kept.clone() }, app("b"));
+    assert_eq!(kept.revision(), written.revision);
+    assert_eq!(App { identity: Identity::default(), ..kept.clone() }, app("b"));
     // An identity that is sent along is not the sender's to give.
-    let mut changed = App { app_id: 2, uid: None, ..kept.clone() };
+    let mut changed = App { app_id: 2, identity: Identity::default(), ..kept.clone() };
     changed.spec.running = false;
     let second = store.update(changed, written.revision).await.unwrap();
-    assert_eq!((second.object.uid, second.object.app_id), (kept.uid, 2));
+    assert_eq!((second.object.identity.uid, second.object.app_id), (kept.identity.uid, 2));
     assert!(second.revision > written.revision);
     assert_eq!(store.find::<App>("b").await.unwrap(), Some(second.object));
-    let other = store.create(App { uid: kept.uid, ..app("a") }).await.unwrap();
-    assert_ne!(other.object.uid, kept.uid);
+    let other = store.create(App { identity: kept.identity, ..app("a") }).await.unwrap();
+    assert_ne!(other.object.identity.uid, kept.identity.uid);
     let made = store.create(group("g", &["a"])).await.unwrap();
     assert!(made.revision > other.revision, "one order for all kinds");
     assert_eq!(store.find::<DeviceGroup>("g").await.unwrap(), Some(made.object));
@@ -99,7 +98,7 @@ async fn names_the_groups_a_write_touches(store: &dyn Store) {
     let gone = store.delete(Kind::App, "m").await.unwrap();
     assert_eq!(touched(gone.device_groups), ["g1", "g2"]);
     let g1 = store.find::<DeviceGroup>("g1").await.unwrap().unwrap();
-    assert_eq!((g1.revision, g1.device_group_id), (Some(gone.revision), 1));
+    assert_eq!((g1.revision(), g1.device_group_id), (gone.revision, 1));
     let emptied = store.update(group("g1", &[]), g1.revision()).await.unwrap();
     assert_eq!(emptied.device_groups, ["g1"]);
     assert!(store.delete(Kind::App, "n").await.unwrap().device_groups.is_empty());

@@ -1,7 +1,7 @@
 //! `nebula ctl apps` against a manager that says what the contract says.
 
 use crate::program::User;
-use crate::server::{Answer, Request, Server, json};
+use crate::server::{Answer, Request, Server, json, sent};
 use rstest::rstest;
 
 const WEB: &str = r#"{"app_id": 3, "app_name": "web", "docker_image": "nginx:1.27",
@@ -39,13 +39,6 @@ fn app(method: &str, object: &str) -> Answer {
         "DELETE" => json(200, "{}"),
         _ => json(202, &object.replace("\"app_id\": 3", "\"app_id\": 4")),
     }
-}
-
-/// The body of the last request.
-fn sent(server: &Server) -> serde_json::Value {
-    let requests = server.requests();
-    let last = requests.last().expect("a request");
-    serde_json::from_str(&last.body).expect("JSON")
 }
 
 #[test]
@@ -145,13 +138,8 @@ fn update_sends_what_changes_alone(#[case] given: &[&str], #[case] body: &str) {
 
 #[test]
 fn update_of_variables_tells_when_somebody_else_changed_the_app() {
-    let server = Server::start(|request| {
-        if request.line.starts_with("GET") {
-            json(200, WEB)
-        } else {
-            json(202, &WEB.replace("\"app_id\": 3", "\"app_id\": 5"))
-        }
-    });
+    let written = WEB.replace("\"app_id\": 3", "\"app_id\": 5");
+    let server = Server::with_object(WEB, written);
     let outcome = User::of(&server).ctl(&["apps", "update", "web", "--env", "A=1"]);
     assert!(outcome.err.contains("warning: somebody else changed app `web`"), "{}", outcome.seen());
     assert_eq!(outcome.code, Some(0));

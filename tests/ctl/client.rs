@@ -6,6 +6,7 @@ use nebula::client::{
     Action, Client, ClientError, Credentials, Info, MAX_BODY_BYTES, Noun, Object, Problem,
 };
 use nebula::config::Secret;
+use nebula::model::ReportQuery;
 use rstest::rstest;
 use std::time::Duration;
 
@@ -288,7 +289,8 @@ async fn names_are_one_part_of_the_path_whatever_they_hold() {
 
 #[tokio::test]
 async fn every_route_has_its_method_and_path() {
-    let server = Server::start(|_| json(200, "{\"apps\": [], \"device_groups\": []}"));
+    let server =
+        Server::start(|_| json(200, "{\"device_groups\": [], \"data\": null, \"last_id\": null}"));
     let client = client(&server);
     let body = Object::from_iter([("docker_image".to_owned(), "nginx".into())]);
     client.list(Noun::DeviceGroup).await.expect("list");
@@ -297,6 +299,11 @@ async fn every_route_has_its_method_and_path() {
     client.update(Noun::App, "web", &body).await.expect("update");
     client.prune_all().await.expect("prune");
     client.prune_device_group("speakers").await.expect("prune");
+    client.refresh_user("eve").await.expect("refresh");
+    client.reports(&ReportQuery::default()).await.expect("reports");
+    for noun in [Noun::App, Noun::DeviceGroup, Noun::CronJob, Noun::User, Noun::UserGroup] {
+        client.get(noun, "a").await.expect("get");
+    }
     let requests = server.requests();
     let lines: Vec<&str> = requests.iter().map(|request| request.line.as_str()).collect();
     assert_eq!(
@@ -308,6 +315,13 @@ async fn every_route_has_its_method_and_path() {
             "PATCH /api/v2/apps/web/update",
             "POST /api/v2/prune",
             "POST /api/v2/device_groups/speakers/prune",
+            "POST /api/v2/users/eve/refresh",
+            "GET /api/v2/reports?page_size=10",
+            "GET /api/v2/apps/a",
+            "GET /api/v2/device_groups/a",
+            "GET /api/v2/cron_jobs/a",
+            "GET /api/v2/users/a",
+            "GET /api/v2/user_groups/a",
         ]
     );
     assert_eq!(requests[2].body, "{\"docker_image\":\"nginx\"}");
@@ -325,6 +339,14 @@ async fn inv_30_no_debug_and_no_error_shows_a_secret() {
     for secret in ["pass:wörd", "YWRtaW46", "t0ken"] {
         assert!(!all.contains(secret), "{secret} in {all}");
     }
+}
+
+#[tokio::test]
+async fn inv_30_no_debug_of_a_reply_shows_what_is_in_it() {
+    let server = Server::start(|_| json(200, "{\"token\": \"t0ken\"}"));
+    let reply = client(&server).refresh_user("eve").await.expect("refreshed");
+    assert_eq!(reply.content["token"], "t0ken");
+    assert_eq!(format!("{reply:?}"), "Reply(18 bytes)");
 }
 
 #[rstest]

@@ -51,6 +51,15 @@ fn unavailable() {
 }
 
 #[test]
+fn too_many_failed_logins() {
+    let body = "{\"error\": \"too many failed logins from this address\"}";
+    let headers = "Content-Type: application/json\r\nRetry-After: 30\r\n";
+    let server = Server::start(move |_| reply(429, headers, body));
+    let user = User::of(&server).with("NEBULA_TOKEN", "t0ken");
+    insta::assert_snapshot!("too_many_failed_logins", user.ctl(&["apps", "list"]).seen());
+}
+
+#[test]
 fn failed() {
     let server = Server::start(|_| reply(500, "Content-Type: text/plain\r\n", "no disk\nleft"));
     insta::assert_snapshot!("failed", seen(&server));

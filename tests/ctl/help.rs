@@ -20,6 +20,30 @@ use rstest::rstest;
 #[case("device_groups_create", &["device-groups", "create"])]
 #[case("device_groups_update", &["device-groups", "update"])]
 #[case("device_groups_delete", &["device-groups", "delete"])]
+#[case("cron_jobs", &["cron-jobs"])]
+#[case("cron_jobs_list", &["cron-jobs", "list"])]
+#[case("cron_jobs_info", &["cron-jobs", "info"])]
+#[case("cron_jobs_create", &["cron-jobs", "create"])]
+#[case("cron_jobs_update", &["cron-jobs", "update"])]
+#[case("cron_jobs_delete", &["cron-jobs", "delete"])]
+#[case("users", &["users"])]
+#[case("users_list", &["users", "list"])]
+#[case("users_info", &["users", "info"])]
+#[case("users_create", &["users", "create"])]
+#[case("users_update", &["users", "update"])]
+#[case("users_delete", &["users", "delete"])]
+#[case("users_refresh", &["users", "refresh"])]
+#[case("user_groups", &["user-groups"])]
+#[case("user_groups_list", &["user-groups", "list"])]
+#[case("user_groups_info", &["user-groups", "info"])]
+#[case("user_groups_create", &["user-groups", "create"])]
+#[case("user_groups_update", &["user-groups", "update"])]
+#[case("user_groups_delete", &["user-groups", "delete"])]
+#[case("devices", &["devices"])]
+#[case("devices_list", &["devices", "list"])]
+#[case("devices_info", &["devices", "info"])]
+#[case("reports", &["reports"])]
+#[case("reports_list", &["reports", "list"])]
 #[case("prune", &["prune"])]
 #[case("prune_all", &["prune", "all"])]
 #[case("prune_device_group", &["prune", "device-group"])]
@@ -45,7 +69,8 @@ fn completions_know_the_whole_command_line(#[case] shell: &str, #[case] sign: &s
     let user = User::new().with("NEBULA_URL", "nonsense");
     let out = user.ctl(&["completions", shell]).ok();
     assert!(out.contains(sign), "{out}");
-    for word in ["device-groups", "unset-env", "restart"] {
+    let words = ["device-groups", "unset-env", "restart", "cron-jobs", "schedule", "user-groups"];
+    for word in words.into_iter().chain(["add-device-group", "new-token-file", "last-id"]) {
         assert!(out.contains(word), "{word} is missing");
     }
 }

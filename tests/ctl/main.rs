@@ -4,6 +4,7 @@
 mod apps;
 mod backup;
 mod client;
+mod cron_jobs;
 mod device_groups;
 mod errors;
 mod help;
@@ -11,4 +12,8 @@ mod login;
 mod program;
 mod prompts;
 mod real;
+mod real_nouns;
+mod reports;
 mod server;
+mod user_groups;
+mod users;

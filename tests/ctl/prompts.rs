@@ -119,3 +119,32 @@ fn ctrl_c_at_a_question_deletes_nothing() {
     assert!(!seen.contains("deleted"), "{seen}");
     assert!(server.requests().is_empty());
 }
+
+#[test]
+fn a_new_password_is_asked_for_twice_and_never_shown() {
+    for (again, code, asks) in [("n3w\n", "code=0", true), ("nwe\n", "code=1", false)] {
+        let server = manager();
+        let user = User::of(&server);
+        let mut terminal = Terminal::start(&user, "users update eve --prompt-password");
+        terminal.answer("New password: ", "n3w\n");
+        terminal.answer("The new password again: ", again);
+        let seen = terminal.end();
+        assert!(seen.contains(code) && !seen.contains("n3w"), "{seen}");
+        assert_sane(&seen);
+        let requests = server.requests();
+        assert_eq!(requests.len(), usize::from(asks), "{seen}");
+        assert!(requests.iter().all(|request| request.body == "{\"password\":\"n3w\"}"));
+    }
+}
+
+#[test]
+fn a_file_named_dash_is_asked_for_on_a_terminal_and_not_shown() {
+    let server = manager();
+    let user = User::of(&server);
+    let mut terminal = Terminal::start(&user, "users update eve --new-token-file -");
+    terminal.answer("New token: ", "t0ken\n");
+    terminal.answer("The new token again: ", "t0ken\n");
+    let seen = terminal.end();
+    assert!(seen.contains("code=0") && !seen.contains("t0ken"), "{seen}");
+    assert_eq!(server.requests()[0].body, "{\"token\":\"t0ken\"}");
+}

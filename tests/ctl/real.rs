@@ -14,14 +14,15 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// A manager on a store of its own, in a thread of its own; dropped, it drains.
-struct Manager {
-    url: String,
+pub(crate) struct Manager {
+    pub(crate) url: String,
     shutdown: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Manager {
-    fn start(data_dir: &Path) -> Self {
+    /// One on the store in a folder.
+    pub(crate) fn start(data_dir: &Path) -> Self {
         let config = config(data_dir);
         let shutdown = CancellationToken::new();
         let until = shutdown.clone();
@@ -40,7 +41,8 @@ impl Manager {
         Self { url, shutdown, thread: Some(thread) }
     }
 
-    fn admin(&self) -> User {
+    /// The configured local admin.
+    pub(crate) fn admin(&self) -> User {
         User::at(&self.url).with("NEBULA_USERNAME", "admin").with("NEBULA_PASSWORD", "pa:ss")
     }
 }
@@ -72,7 +74,7 @@ fn config(data_dir: &Path) -> Config {
 }
 
 /// An app's or group's fields as the API has them.
-fn object(user: &User, noun: &str, name: &str) -> Value {
+pub(crate) fn object(user: &User, noun: &str, name: &str) -> Value {
     serde_json::from_str(&user.ctl(&[noun, "info", name, "-o", "json"]).ok()).expect("JSON")
 }
 

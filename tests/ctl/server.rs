@@ -50,7 +50,14 @@ impl Server {
         Self::listen("http", handler, |stream, serve| serve(stream))
     }
 
-    /// The same over TLS, with a certificate of its own for `localhost`, returned as PEM.
+    /// A server that answers every GET with one object, and every change with another.
+    pub(crate) fn with_object(read: &'static str, written: String) -> Self {
+        Self::start(move |request| {
+            if request.line.starts_with("GET") { json(200, read) } else { json(202, &written) }
+        })
+    }
+
+    /// One over TLS, with a certificate of its own for `localhost`, returned as PEM.
     pub(crate) fn start_tls(
         handler: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     ) -> (Self, String) {
@@ -99,6 +106,13 @@ impl Server {
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().expect("not poisoned").clone()
     }
+}
+
+/// The body of the last request that had one.
+pub(crate) fn sent(server: &Server) -> serde_json::Value {
+    let requests = server.requests();
+    let last = requests.iter().rev().find(|request| !request.body.is_empty());
+    serde_json::from_str(&last.expect("a request with a body").body).expect("JSON")
 }
 
 /// Both directions of a connection.

@@ -229,7 +229,7 @@ fn read_observed(lines: &[&str], apps: &BTreeMap<&str, &App>) -> Observed {
     let networks = after(lines, "networks ").next().unwrap_or("bridge extra host nebula none");
     let images = match after(lines, "images ").next() {
         Some(images) => names(images),
-        None => apps.values().map(|app| app.spec.docker_image.familiar()).collect(),
+        None => apps.values().map(|app| app.spec.container.docker_image.familiar()).collect(),
     };
     let machine = after(lines, "device ").next().map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -3,8 +3,8 @@
 
 use crate::support::{OTHER_UID, answer, app, desired, only, with};
 use nebula::model::{
-    App, AppFields, AppVersion, Desired, DesiredApp, DesiredError, ImageReference, Labels, Machine,
-    SpecHash, StartingPorts, Uid, Unknown,
+    App, AppFields, AppVersion, Desired, DesiredApp, DesiredError, Identity, ImageReference,
+    Labels, Machine, SpecHash, StartingPorts, Uid, Unknown,
 };
 use proptest::prelude::*;
 use rstest::rstest;
@@ -146,7 +146,7 @@ fn an_app_of_the_original_has_neither_uid_nor_revision() {
     let mut original = app("web", "site:1", 1);
     original.as_object_mut().expect("an object").shift_remove("uid");
     let read = only(&desired(&[original])).clone();
-    assert_eq!((read.uid, read.revision), (None, None));
+    assert_eq!(read.identity, Identity::default());
     assert_eq!(read.version().uid, None);
 }
 
@@ -522,8 +522,8 @@ fn a_volume_is_read_or_refused(#[case] given: &str, #[case] target: Option<&str>
     match target {
         Some(target) => {
             let app = spec_of(keys);
-            assert_eq!(app.spec.volumes[0].target(), target);
-            assert_eq!(app.spec.volumes[0].as_str(), given);
+            assert_eq!(app.spec.container.volumes[0].target(), target);
+            assert_eq!(app.spec.container.volumes[0].as_str(), given);
         }
         None => assert!(unreadable(set(keys)).contains("volumes")),
     }
@@ -543,7 +543,7 @@ fn a_device_is_read_or_refused(#[case] given: &str, #[case] parts: Option<(&str,
     match parts {
         Some(parts) => {
             let app = spec_of(keys);
-            let device = &app.spec.devices[0];
+            let device = &app.spec.container.devices[0];
             let read = (&*device.on_host, &*device.in_container, &*device.permissions);
             assert_eq!(read, parts);
         }

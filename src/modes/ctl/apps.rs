@@ -1,10 +1,11 @@
 //! `apps`: list, info, create, update, delete, start, stop, restart.
 
+use super::containers::{self, ContainerChange, NewContainer, put_empty, put_list, put_value};
 use super::failure::Failure;
-use super::flags::{self, AppFlags, EnvFlags};
-use super::objects::{self, Field, cell, items, single, yes_or_no};
-use super::output::{self, plain_value};
-use super::session::{About, Session};
+use super::flags;
+use super::nouns::About;
+use super::objects::{self, Field, cell, items, pairs, single, variables, yes_or_no};
+use super::session::Session;
 use crate::client::{Action, Noun, Object};
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -56,18 +57,10 @@ pub(super) struct Create {
     /// The app's name, with which its containers' names begin
     #[arg(value_parser = flags::name)]
     name: String,
-    // No doc comment: rustdoc would read the brackets as links.
-    #[arg(
-        long,
-        value_name = "IMAGE",
-        value_parser = flags::image,
-        help = "The image, as [REGISTRY/]PATH[:TAG]"
-    )]
-    image: String,
     #[command(flatten)]
-    flags: AppFlags,
+    container: NewContainer,
     #[command(flatten)]
-    env: EnvFlags,
+    replicas: Replicas,
 }
 
 /// Change the given fields of an app, and nothing else
@@ -76,40 +69,42 @@ pub(super) struct Create {
 A list that is given replaces the whole list: `--port 81` leaves one port, however many there were.
 Variables are kept: --env and --env-file set those that they name, --unset-env takes one away, and
 with --no-env only those given here are left.")]
-#[expect(clippy::struct_excessive_bools, reason = "a flag for each list that can be emptied")]
 pub(super) struct Update {
     /// The app
     name: String,
-    // No doc comment: rustdoc would read the brackets as links.
-    #[arg(
-        long,
-        value_name = "IMAGE",
-        value_parser = flags::image,
-        help = "The image, as [REGISTRY/]PATH[:TAG]"
-    )]
-    image: Option<String>,
     #[command(flatten)]
-    flags: AppFlags,
+    container: ContainerChange,
     #[command(flatten)]
-    env: EnvFlags,
-    /// Take an environment variable away
-    #[arg(long, value_name = "NAME")]
-    unset_env: Vec<String>,
-    /// Take away every environment variable that is not given here
-    #[arg(long, conflicts_with = "unset_env")]
-    no_env: bool,
+    replicas: Replicas,
     /// Publish no ports
     #[arg(long, conflicts_with = "ports")]
     no_ports: bool,
-    /// Mount no volumes
-    #[arg(long, conflicts_with = "volumes")]
-    no_volumes: bool,
-    /// Join no network but `nebula`
-    #[arg(long, conflicts_with = "networks")]
-    no_networks: bool,
-    /// Give no device files
-    #[arg(long, conflicts_with = "devices")]
-    no_devices: bool,
+}
+
+/// What an app has beside its containers' settings.
+#[derive(Debug, Args)]
+struct Replicas {
+    /// A port of the device, and the container's when it is another; replica i takes HOST + i - 1
+    #[arg(long = "port", value_name = "HOST[:CONTAINER]", value_parser = flags::port)]
+    ports: Vec<Value>,
+    /// How many replicas a device runs: server=2 is two, cpu=0.5 half as many as cores, memory=512
+    /// one for each 512 MB
+    #[arg(long, value_name = "server=N|cpu=N|memory=MB", value_parser = flags::per)]
+    per: Option<Value>,
+    /// Update one replica at a time
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    rolling: Option<bool>,
+}
+
+impl Replicas {
+    /// The fields that were given.
+    fn fields(self) -> Object {
+        let mut fields = Object::new();
+        put_list(&mut fields, "starting_ports", self.ports);
+        put_value(&mut fields, "containers_per", self.per);
+        put_value(&mut fields, "rolling_restart", self.rolling.map(Value::Bool));
+        fields
+    }
 }
 
 impl Apps {
@@ -129,88 +124,15 @@ impl Apps {
 
 impl Create {
     async fn run(self, session: &Session) -> Result<(), Failure> {
-        let mut body = Object::new();
-        body.insert("docker_image".to_owned(), self.image.into());
-        self.flags.put(&mut body);
-        if let Some(variables) = self.env.read()? {
-            let mut env = Object::new();
-            flags::set(&mut env, variables);
-            body.insert("env_vars".to_owned(), env.into());
-        }
-        flags::check(&body, &self.name, true)?;
-        match session.client().create(Noun::App, &self.name, &body).await {
-            Ok(reply) => session.output().done(&reply, &format!("app `{}` created", self.name)),
-            Err(error) => Err(session.explain_about(app(&self.name), error).await),
-        }
+        containers::create(session, app(&self.name), self.container, self.replicas.fields()).await
     }
 }
 
 impl Update {
     async fn run(self, session: &Session) -> Result<(), Failure> {
-        let name = self.name.clone();
-        let (body, read) = self.body(session).await?;
-        if body.is_empty() {
-            return Err(Failure::usage("nothing to change was given")
-                .hint("see what can be: nebula ctl apps update --help"));
-        }
-        let reply = match session.client().update(Noun::App, &name, &body).await {
-            Ok(reply) => reply,
-            Err(error) => return Err(session.explain_about(app(&name), error).await),
-        };
-        // The API has no "only if nobody else changed it". What can be done is to notice.
-        let id = |object: &Object| object.get("app_id").and_then(Value::as_u64);
-        if let (Some(read), Some(id)) = (read.as_ref().and_then(id), id(&reply.content))
-            && id != read + 1
-        {
-            output::say(&format!(
-                "warning: somebody else changed app `{name}` at the same time; look at its \
-                 variables: nebula ctl apps info {name}"
-            ));
-        }
-        session.output().done(&reply, &format!("app `{name}` updated"))
-    }
-
-    /// The fields to change, checked; and the app as it was read, when it was.
-    async fn body(self, session: &Session) -> Result<(Object, Option<Object>), Failure> {
-        let mut body = Object::new();
-        if let Some(image) = self.image {
-            body.insert("docker_image".to_owned(), image.into());
-        }
-        self.flags.put(&mut body);
-        let emptied = [
-            ("starting_ports", self.no_ports),
-            ("volumes", self.no_volumes),
-            ("networks", self.no_networks),
-            ("devices", self.no_devices),
-        ];
-        for (field, _) in emptied.into_iter().filter(|(_, is_given)| *is_given) {
-            body.insert(field.to_owned(), Value::Array(Vec::new()));
-        }
-        let variables = self.env.read()?;
-        flags::check(&body, &self.name, false)?;
-        if variables.is_none() && self.unset_env.is_empty() && !self.no_env {
-            return Ok((body, None));
-        }
-        // The API replaces all variables at once, so the others are read and sent along.
-        let mut env = Object::new();
-        let mut read = None;
-        if !self.no_env {
-            let app = match session.client().get(Noun::App, &self.name).await {
-                Ok(reply) => reply.content,
-                Err(error) => return Err(session.explain_about(app(&self.name), error).await),
-            };
-            // `[]` stands for none.
-            env = app.get("env_vars").and_then(Value::as_object).cloned().unwrap_or_default();
-            read = Some(app);
-        }
-        for name in &self.unset_env {
-            if env.shift_remove(name).is_none() {
-                return Err(Failure::new(format!("app `{}` has no variable `{name}`", self.name)));
-            }
-        }
-        flags::set(&mut env, variables.unwrap_or_default());
-        body.insert("env_vars".to_owned(), env.into());
-        Ok((body, read))
+        let mut fields = self.replicas.fields();
+        put_empty(&mut fields, "starting_ports", self.no_ports);
+        containers::update(session, app(&self.name), self.container, fields).await
     }
 }
 
@@ -264,11 +186,6 @@ fn per(value: &Value) -> Vec<String> {
     pairs(value, "=")
 }
 
-/// `A=b`, a line each; the API writes none as `[]` or `{}`.
-fn variables(value: &Value) -> Vec<String> {
-    pairs(value, "=")
-}
-
 /// `80` or `80:8080`, as `--port` takes them.
 fn ports(value: &Value) -> Vec<String> {
     match value {
@@ -276,15 +193,5 @@ fn ports(value: &Value) -> Vec<String> {
             items.iter().flat_map(|item| pairs(item, ":")).collect()
         }
         other => pairs(other, ":"),
-    }
-}
-
-fn pairs(value: &Value, between: &str) -> Vec<String> {
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            map.iter().map(|(key, value)| format!("{key}{between}{}", plain_value(value))).collect()
-        }
-        Value::Object(_) => vec!["-".to_owned()],
-        other => items(other),
     }
 }

@@ -2,14 +2,15 @@
 
 use super::failure::Failure;
 use super::flags;
+use super::list_flags::{ListChange, Listed, NewList};
+use super::lists::{self, List};
+use super::nouns::{About, Words, words};
 use super::objects::{self, Field, cell, items, single};
-use super::output;
-use super::session::{About, Session, flag};
+use super::session::{Session, flag};
 use crate::client::{ClientError, Noun, Object};
 use clap::{Args, Subcommand};
-use serde_json::Value;
 
-/// Device groups: which apps a device runs
+/// Device groups: which apps and cron jobs a device runs
 #[derive(Debug, Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub(super) enum DeviceGroups {
@@ -40,12 +41,10 @@ pub(super) struct Create {
     /// The device group's name
     #[arg(value_parser = flags::name)]
     name: String,
-    /// An app that its devices run; repeat for more
-    #[arg(long = "app", value_name = "NAME")]
-    apps: Vec<String>,
-    /// A cron job that its devices run; repeat for more
-    #[arg(long = "cron-job", value_name = "NAME")]
-    cron_jobs: Vec<String>,
+    #[command(flatten)]
+    apps: NewList<Apps>,
+    #[command(flatten)]
+    cron_jobs: NewList<CronJobs>,
 }
 
 /// Change the apps or the cron jobs of a device group
@@ -57,52 +56,46 @@ pub(super) struct Update {
     /// The device group
     name: String,
     #[command(flatten)]
-    apps: AppMembers,
+    apps: ListChange<Apps>,
     #[command(flatten)]
-    cron_jobs: CronJobMembers,
+    cron_jobs: ListChange<CronJobs>,
 }
 
-#[derive(Debug, Args)]
-struct AppMembers {
-    /// An app of the new list; repeat for more
-    #[arg(long = "app", value_name = "NAME")]
-    apps: Vec<String>,
-    /// An app to add
-    #[arg(long = "add-app", value_name = "NAME", conflicts_with = "apps")]
-    add_apps: Vec<String>,
-    /// An app to take out; its containers stop on the group's devices
-    #[arg(long = "remove-app", value_name = "NAME", conflicts_with = "apps")]
-    remove_apps: Vec<String>,
-    /// Take out every app
-    #[arg(long, conflicts_with_all = ["apps", "add_apps", "remove_apps"])]
-    no_apps: bool,
+/// The apps that its devices run.
+#[derive(Debug)]
+struct Apps;
+
+impl Listed for Apps {
+    const LIST: &'static List = &List {
+        field: "apps",
+        flag: "app",
+        plural: "apps",
+        one: "app",
+        noun: Noun::App,
+        grants: false,
+        help_new: "An app that its devices run; repeat for more",
+        help_remove: "An app to take out; its containers stop on the group's devices",
+    };
 }
 
-#[derive(Debug, Args)]
-#[expect(clippy::struct_field_names, reason = "the flags' names, which clap shares among structs")]
-struct CronJobMembers {
-    /// A cron job of the new list; repeat for more
-    #[arg(long = "cron-job", value_name = "NAME")]
-    cron_jobs: Vec<String>,
-    /// A cron job to add
-    #[arg(long = "add-cron-job", value_name = "NAME", conflicts_with = "cron_jobs")]
-    add_cron_jobs: Vec<String>,
-    /// A cron job to take out
-    #[arg(long = "remove-cron-job", value_name = "NAME", conflicts_with = "cron_jobs")]
-    remove_cron_jobs: Vec<String>,
-    /// Take out every cron job
-    #[arg(long, conflicts_with_all = ["cron_jobs", "add_cron_jobs", "remove_cron_jobs"])]
-    no_cron_jobs: bool,
+/// The cron jobs that its devices run.
+#[derive(Debug)]
+struct CronJobs;
+
+impl Listed for CronJobs {
+    const LIST: &'static List = &List {
+        field: "cron_jobs",
+        flag: "cron-job",
+        plural: "cron-jobs",
+        one: "cron job",
+        noun: Noun::CronJob,
+        grants: false,
+        help_new: "A cron job that its devices run; repeat for more",
+        help_remove: "A cron job to take out",
+    };
 }
 
-/// A change of one list of members.
-struct Change {
-    field: &'static str,
-    set: Vec<String>,
-    add: Vec<String>,
-    remove: Vec<String>,
-    clear: bool,
-}
+const LISTS: [&List; 2] = [Apps::LIST, CronJobs::LIST];
 
 impl DeviceGroups {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
@@ -118,117 +111,59 @@ impl DeviceGroups {
 
 impl Create {
     async fn run(self, session: &Session) -> Result<(), Failure> {
-        let body = Object::from_iter([
-            ("apps".to_owned(), Value::from(self.apps)),
-            ("cron_jobs".to_owned(), Value::from(self.cron_jobs)),
-        ]);
+        let mut body = Object::new();
+        self.apps.put(&mut body);
+        self.cron_jobs.put(&mut body);
         match session.client().create(Noun::DeviceGroup, &self.name, &body).await {
             Ok(reply) => {
                 session.output().done(&reply, &format!("device group `{}` created", self.name))
             }
-            Err(error) => Err(explain(session, &self.name, &body, error).await),
+            Err(error) => Err(explain(session, &self.name, &Object::new(), &body, error).await),
         }
     }
 }
 
 impl Update {
     async fn run(self, session: &Session) -> Result<(), Failure> {
-        let name = self.name.clone();
-        let changes: Vec<Change> = self.changes().into_iter().filter(Change::is_given).collect();
-        if changes.is_empty() {
-            return Err(Failure::usage("nothing to change was given")
-                .hint("see what can be: nebula ctl device-groups update --help"));
-        }
-        // Read first in any case: to add and to remove, and to tell what a new list takes out.
-        let before = match session.client().get(Noun::DeviceGroup, &name).await {
-            Ok(reply) => reply.content,
-            Err(error) => return Err(session.explain_about(group(&name), error).await),
-        };
+        let name = &self.name;
         let mut body = Object::new();
-        for change in changes {
-            let old = members(&before, change.field);
-            body.insert(change.field.to_owned(), change.apply(&old, &name)?.into());
-        }
-        let reply = match session.client().update(Noun::DeviceGroup, &name, &body).await {
-            Ok(reply) => reply,
-            Err(error) => return Err(explain(session, &name, &body, error).await),
+        let changes = [self.apps.change(), self.cron_jobs.change()];
+        let before = lists::put_changes(session, group(name), changes, &mut body).await?;
+        let Some(before) = before else {
+            return Err(objects::nothing_given(Noun::DeviceGroup));
         };
-        for (field, what) in [("apps", "app"), ("cron_jobs", "cron job")] {
-            let now = members(&reply.content, field);
-            for gone in members(&before, field).iter().filter(|old| !now.contains(*old)) {
-                output::say(&format!("{what} `{gone}` was taken out of `{name}`"));
-            }
-        }
+        let reply = match session.client().update(Noun::DeviceGroup, name, &body).await {
+            Ok(reply) => reply,
+            Err(error) => return Err(explain(session, name, &before, &body, error).await),
+        };
+        lists::tell_taken_out(&LISTS, &before, &body, name);
+        objects::warn_of_another(group(name), &before, &body, &reply.content);
         session.output().done(&reply, &format!("device group `{name}` updated"))
     }
-
-    fn changes(self) -> [Change; 2] {
-        let (apps, jobs) = (self.apps, self.cron_jobs);
-        [
-            Change {
-                field: "apps",
-                set: apps.apps,
-                add: apps.add_apps,
-                remove: apps.remove_apps,
-                clear: apps.no_apps,
-            },
-            Change {
-                field: "cron_jobs",
-                set: jobs.cron_jobs,
-                add: jobs.add_cron_jobs,
-                remove: jobs.remove_cron_jobs,
-                clear: jobs.no_cron_jobs,
-            },
-        ]
-    }
 }
 
-impl Change {
-    fn is_given(&self) -> bool {
-        self.clear || [&self.set, &self.add, &self.remove].iter().any(|names| !names.is_empty())
-    }
-
-    /// The new list.
-    fn apply(self, old: &[String], group: &str) -> Result<Vec<String>, Failure> {
-        if self.clear || !self.set.is_empty() {
-            return Ok(self.set);
+/// Says a refusal of a group's body. A flag about an app or a cron job is about a member there, and
+/// does not say which. One that was a member `before` is not what was refused: members that no
+/// longer exist may stay.
+async fn explain(
+    session: &Session,
+    name: &str,
+    before: &Object,
+    body: &Object,
+    error: ClientError,
+) -> Failure {
+    for list in LISTS {
+        let Words { one, exists, .. } = words(list.noun);
+        if flag(&error, exists) != Some(false) {
+            continue;
         }
-        let mut names = old.to_vec();
-        for name in &self.remove {
-            let Some(place) = names.iter().position(|old| old == name) else {
-                return Err(Failure::new(format!("`{name}` is not in device group `{group}`"))
-                    .hint(format!("see what is: nebula ctl device-groups info {group}")));
-            };
-            names.remove(place);
+        if let Some((_, name)) = lists::unknown(session, &[list], before, body).await.first() {
+            return session.unknown(About { noun: list.noun, name }).await;
         }
-        for name in self.add {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        Ok(names)
-    }
-}
-
-/// Says a refusal of a group's body. `app_exists` is about a member there, and does not say which.
-async fn explain(session: &Session, name: &str, body: &Object, error: ClientError) -> Failure {
-    if flag(&error, "app_exists") == Some(false)
-        && let Ok(known) = session.client().list(Noun::App).await
-        && let Some(app) = members(body, "apps").iter().find(|app| !known.content.contains(app))
-    {
-        return session.unknown(About { noun: Noun::App, name: app }).await;
-    }
-    if flag(&error, "cron_job_exists") == Some(false) {
-        let names = members(body, "cron_jobs").join("`, `");
-        return Failure::new(format!("a cron job does not exist, one of `{names}`"));
+        let names = list.names(body).join("`, `");
+        return Failure::new(format!("one {one} of these does not exist: `{names}`"));
     }
     session.explain_about(group(name), error).await
-}
-
-/// The names in one of a group's lists.
-fn members(object: &Object, field: &str) -> Vec<String> {
-    let names = object.get(field).and_then(Value::as_array).into_iter().flatten();
-    names.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 async fn list(session: &Session) -> Result<(), Failure> {

@@ -9,23 +9,38 @@
 //! stand and written nowhere but into the login file.
 //!
 //! In reading order: `config` who asks whom; `session` one manager and how its refusals are
-//! said; one file a command; `flags` the fields; `output` and `failure` what people read.
+//! said; one file a command; `objects` what all nouns have in common, `containers` what apps and
+//! cron jobs have, `lists` what groups have, `report` what reports and devices have; `flags` the
+//! fields; `output` and `failure` what people read.
 
 mod apps;
 mod backup;
 mod completions;
 mod config;
+mod containers;
+mod cron_jobs;
 mod device_groups;
+mod devices;
+mod env;
 mod failure;
 mod flags;
+mod list_flags;
+mod lists;
 mod login;
 mod login_file;
+mod nearest;
+mod nouns;
 mod objects;
 mod output;
 mod ping;
 mod prompt;
 mod prune;
+mod report;
+mod reports;
 mod session;
+mod times;
+mod user_groups;
+mod users;
 
 use crate::config::Environment;
 use clap::{Args, Subcommand};
@@ -34,7 +49,7 @@ use output::Output;
 use session::Session;
 use std::process::ExitCode;
 
-/// Manage apps and device groups, and the manager itself.
+/// Manage apps, cron jobs and device groups, who may, and the manager itself.
 #[derive(Debug, Args)]
 #[command(after_help = config::HELP, disable_help_subcommand = true, term_width = 100)]
 pub struct Ctl {
@@ -49,9 +64,24 @@ enum Command {
     /// Apps: what runs on every device of their groups
     #[command(subcommand)]
     Apps(apps::Apps),
-    /// Device groups: which apps a device runs
+    /// Cron jobs: what runs on every device of their groups at the times of a schedule
+    #[command(subcommand)]
+    CronJobs(cron_jobs::CronJobs),
+    /// Device groups: which apps and cron jobs a device runs
     #[command(subcommand)]
     DeviceGroups(device_groups::DeviceGroups),
+    /// Users: who may ask the manager
+    #[command(subcommand)]
+    Users(users::Users),
+    /// User groups: what their members may do
+    #[command(subcommand)]
+    UserGroups(user_groups::UserGroups),
+    /// Devices: what each last said of itself
+    #[command(subcommand)]
+    Devices(devices::Devices),
+    /// Reports: what devices say of themselves at each check-in
+    #[command(subcommand)]
+    Reports(reports::Reports),
     /// Remove the images that no container uses
     #[command(subcommand)]
     Prune(prune::Prune),
@@ -96,7 +126,12 @@ async fn dispatch(
     let session = Session::new(config, output)?;
     match command {
         Command::Apps(apps) => apps.run(&session).await,
+        Command::CronJobs(jobs) => jobs.run(&session).await,
         Command::DeviceGroups(groups) => groups.run(&session).await,
+        Command::Users(users) => users.run(&session).await,
+        Command::UserGroups(groups) => groups.run(&session).await,
+        Command::Devices(devices) => devices.run(&session).await,
+        Command::Reports(reports) => reports.run(&session).await,
         Command::Prune(prune) => prune.run(&session).await,
         Command::Backup(backup) => backup.run(&session).await,
         Command::Ping => ping::run(&session).await,

@@ -1,10 +1,11 @@
-//! What is done alike to every kind of object: list, info, delete.
+//! What is done alike to every kind of object: list, info, create, update, delete.
 
 use super::failure::Failure;
+use super::nouns::{About, Words, words};
 use super::output::{self, plain_value};
 use super::prompt;
-use super::session::{About, Session, command, flag, word};
-use crate::client::{ClientError, Noun, Object};
+use super::session::{Session, flag};
+use crate::client::{ClientError, Noun, Object, Reply};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
 
@@ -54,41 +55,123 @@ pub(super) async fn list(
             rows.push(cells);
         }
         if rows.is_empty() {
-            let command = command(noun);
-            output::say(&format!("none yet; make one: nebula ctl {command} create NAME"));
+            none_yet(noun);
             return Ok(());
         }
     }
     session.output().reply(&reply, |_| output::table(headings, rows))
 }
 
-/// Prints one object: the known fields first, in the order given and by their readers, then what a
-/// newer manager adds.
+/// Says how to begin, where there is nothing to list.
+pub(super) fn none_yet(noun: Noun) {
+    let command = words(noun).command;
+    output::say(&format!("none yet; make one: nebula ctl {command} create NAME"));
+}
+
+/// Prints one object.
 pub(super) async fn info(
     session: &Session,
     about: About<'_>,
     known: &[Field],
 ) -> Result<(), Failure> {
-    let reply = match session.client().get(about.noun, about.name).await {
+    match session.client().get(about.noun, about.name).await {
+        Ok(reply) => session.output().reply(&reply, |object| all_fields(object, known)),
+        Err(error) => Err(session.explain_about(about, error).await),
+    }
+}
+
+/// An object as a table: the known fields first, in the order given and by their readers, then what
+/// a newer manager adds.
+pub(super) fn all_fields(object: &Object, known: &[Field]) -> String {
+    let title = |key: &str| key.replace('_', " ");
+    let mut fields: Vec<(String, Vec<String>)> = known
+        .iter()
+        .filter_map(|(key, read)| Some((title(key), read(object.get(*key)?))))
+        .collect();
+    let others = object.iter().filter(|(key, _)| known.iter().all(|(known, _)| known != key));
+    fields.extend(others.map(|(key, value)| (title(key), vec![plain_value(value)])));
+    output::fields(fields)
+}
+
+/// Creates an object.
+pub(super) async fn create(
+    session: &Session,
+    about: About<'_>,
+    body: &Object,
+) -> Result<(), Failure> {
+    let About { noun, name } = about;
+    match session.client().create(noun, name, body).await {
+        Ok(reply) => {
+            session.output().done(&reply, &format!("{} `{name}` created", words(noun).one))
+        }
+        Err(error) => Err(session.explain_about(about, error).await),
+    }
+}
+
+/// Changes an object that was `read` before, if it was.
+pub(super) async fn update(
+    session: &Session,
+    about: About<'_>,
+    body: &Object,
+    read: Option<&Object>,
+) -> Result<(), Failure> {
+    let reply = send_update(session, about, body, read).await?;
+    session.output().done(&reply, &format!("{} `{}` updated", words(about.noun).one, about.name))
+}
+
+/// The same without a word of success.
+pub(super) async fn send_update(
+    session: &Session,
+    about: About<'_>,
+    body: &Object,
+    read: Option<&Object>,
+) -> Result<Reply<Object>, Failure> {
+    if body.is_empty() {
+        return Err(nothing_given(about.noun));
+    }
+    let reply = match session.client().update(about.noun, about.name, body).await {
         Ok(reply) => reply,
         Err(error) => return Err(session.explain_about(about, error).await),
     };
-    session.output().reply(&reply, |object| {
-        let title = |key: &str| key.replace('_', " ");
-        let mut fields: Vec<(String, Vec<String>)> = known
-            .iter()
-            .filter_map(|(key, read)| Some((title(key), read(object.get(*key)?))))
-            .collect();
-        let others = object.iter().filter(|(key, _)| known.iter().all(|(known, _)| known != key));
-        fields.extend(others.map(|(key, value)| (title(key), vec![plain_value(value)])));
-        output::fields(fields)
-    })
+    if let Some(read) = read {
+        warn_of_another(about, read, body, &reply.content);
+    }
+    Ok(reply)
+}
+
+/// An update without anything to change.
+pub(super) fn nothing_given(noun: Noun) -> Failure {
+    let command = words(noun).command;
+    Failure::usage("nothing to change was given")
+        .hint(format!("see what can be: nebula ctl {command} update --help"))
+}
+
+/// Tells when somebody else changed an object between our reading and our writing. The API has no
+/// "only if nobody else changed it": what can be done is to notice, where a field counts the
+/// changes; elsewhere a change of a field that we did not send shows, and no other.
+pub(super) fn warn_of_another(about: About<'_>, read: &Object, sent: &Object, now: &Object) {
+    let Words { one, command, counter, .. } = words(about.noun);
+    let count = |object: &Object| object.get(counter?).and_then(Value::as_u64);
+    let is_another = match (count(read), count(now)) {
+        (Some(before), Some(after)) => after != before + 1,
+        _ => read.iter().any(|(key, value)| {
+            let is_ours = key == "revision" || sent.contains_key(key);
+            !is_ours && now.get(key) != Some(value)
+        }),
+    };
+    if is_another {
+        let name = about.name;
+        output::say(&format!(
+            "warning: somebody else changed {one} `{name}` at the same time; look whether it is \
+             as you want it: nebula ctl {command} info {name}"
+        ));
+    }
 }
 
 /// Deletes an object, once somebody said yes.
 pub(super) async fn delete(session: &Session, about: About<'_>, yes: bool) -> Result<(), Failure> {
     let About { noun, name } = about;
-    let what = word(noun);
+    let Words { one: what, deletion, .. } = words(noun);
     if !yes {
         if !prompt::is_possible() {
             return Err(Failure::new(format!(
@@ -96,11 +179,7 @@ pub(super) async fn delete(session: &Session, about: About<'_>, yes: bool) -> Re
             ))
             .hint("say --yes to delete without a question"));
         }
-        let meaning = match noun {
-            Noun::App => "its containers stop on every device",
-            Noun::DeviceGroup => "its devices keep what they run and are told nothing more",
-        };
-        if !prompt::confirm(&format!("Delete {what} `{name}`? ({meaning})"))? {
+        if !prompt::confirm(&format!("Delete {what} `{name}`? ({deletion})"))? {
             return Err(Failure::new(format!("{what} `{name}` was not deleted")));
         }
     }
@@ -136,4 +215,20 @@ pub(super) fn yes_or_no(value: &Value) -> Vec<String> {
 /// A field as one cell of a row.
 pub(super) fn cell(object: &Object, key: &str, read: fn(&Value) -> Vec<String>) -> String {
     object.get(key).map_or_else(|| "-".to_owned(), |value| read(value).join(", "))
+}
+
+/// `A=b`, a line each; the API writes no variables as `[]` or `{}`.
+pub(super) fn variables(value: &Value) -> Vec<String> {
+    pairs(value, "=")
+}
+
+/// The pairs of an object, a line each.
+pub(super) fn pairs(value: &Value, between: &str) -> Vec<String> {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            map.iter().map(|(key, value)| format!("{key}{between}{}", plain_value(value))).collect()
+        }
+        Value::Object(_) => vec!["-".to_owned()],
+        other => items(other),
+    }
 }

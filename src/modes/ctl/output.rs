@@ -61,7 +61,7 @@ pub(super) fn say(words: &str) {
 }
 
 /// Prints text that ends its own lines; its colours go to a terminal that wants them alone.
-fn print(text: &str) -> Result<(), Failure> {
+pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();
     finish(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }

@@ -51,6 +51,15 @@ pub(super) fn secret(question: &str) -> Result<String, Failure> {
     answer
 }
 
+/// Reads a new secret: on a terminal twice, for nobody sees what is typed.
+pub(super) fn new_secret(what: &str) -> Result<String, Failure> {
+    let answer = secret(&format!("New {what}: "))?;
+    if is_possible() && secret(&format!("The new {what} again: "))? != answer {
+        return Err(Failure::new(format!("the two {what}s differ")));
+    }
+    Ok(answer)
+}
+
 /// Prints a question when somebody is there to read it.
 fn ask(question: &str) {
     if is_possible() {

@@ -1,8 +1,9 @@
 //! `prune all`, `prune device-group NAME`.
 
 use super::failure::Failure;
+use super::nouns::About;
 use super::output::{plain_value, table};
-use super::session::{About, Session};
+use super::session::Session;
 use crate::client::{Noun, Object};
 use clap::Subcommand;
 use serde_json::Value;

@@ -2,6 +2,8 @@
 
 use super::config::{Asker, Config};
 use super::failure::Failure;
+use super::nearest::nearest;
+use super::nouns::{About, Words, words};
 use super::output::{Output, plain_value, printable};
 use crate::client::{Client, ClientError, Credentials, Noun, Object, Problem, Refusal};
 use serde_json::Value;
@@ -17,29 +19,6 @@ pub(super) struct Session {
     config: Config,
     credentials: Credentials,
     output: Output,
-}
-
-/// The object that a request is about.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct About<'a> {
-    pub noun: Noun,
-    pub name: &'a str,
-}
-
-/// What an object of this kind is called.
-pub(super) const fn word(noun: Noun) -> &'static str {
-    match noun {
-        Noun::App => "app",
-        Noun::DeviceGroup => "device group",
-    }
-}
-
-/// The command for objects of this kind.
-pub(super) const fn command(noun: Noun) -> &'static str {
-    match noun {
-        Noun::App => "apps",
-        Noun::DeviceGroup => "device-groups",
-    }
 }
 
 impl Session {
@@ -83,14 +62,10 @@ impl Session {
     /// Says an error of a request that is about one object.
     pub(super) async fn explain_about(&self, about: About<'_>, error: ClientError) -> Failure {
         let About { noun, name } = about;
-        let (what, command) = (word(noun), command(noun));
+        let Words { one, command, exists, .. } = words(noun);
         let flag = |key: &str| flag(&error, key);
-        let exists = match noun {
-            Noun::App => "app_exists",
-            Noun::DeviceGroup => "device_group_exists",
-        };
         if flag(exists) == Some(true) {
-            return Failure::new(format!("{what} `{name}` exists already"))
+            return Failure::new(format!("{one} `{name}` exists already"))
                 .hint(format!("change it: nebula ctl {command} update {name}"));
         }
         if flag("running_before_restart") == Some(false) {
@@ -99,8 +74,13 @@ impl Session {
             ))
             .hint(format!("start it: nebula ctl apps start {name}"));
         }
-        // The API says of a group to prune, too, that the app does not exist.
-        if flag(exists) == Some(false) || flag("app_exists") == Some(false) {
+        // Of a group to prune the API says that the app does not exist, and of a user to change
+        // that the name does not.
+        let others = match noun {
+            Noun::App | Noun::DeviceGroup => "app_exists",
+            _ => "user_name",
+        };
+        if flag(exists) == Some(false) || flag(others) == Some(false) {
             return self.unknown(about).await;
         }
         self.explain(&error)
@@ -108,8 +88,8 @@ impl Session {
 
     /// Says that an object does not exist, with the nearest name that does.
     pub(super) async fn unknown(&self, about: About<'_>) -> Failure {
-        let (what, command) = (word(about.noun), command(about.noun));
-        let failure = Failure::new(format!("{what} `{}` does not exist", printable(about.name)));
+        let Words { one, command, .. } = words(about.noun);
+        let failure = Failure::new(format!("{one} `{}` does not exist", printable(about.name)));
         let names = self.client.list(about.noun).await.map(|reply| reply.content);
         match nearest(about.name, &names.unwrap_or_default()) {
             Some(name) => failure.hint(format!("did you mean `{}`?", printable(name))),
@@ -123,6 +103,9 @@ impl Session {
             let known = !matches!(self.credentials, Credentials::None);
             let what = if known { "does not accept the credentials" } else { "wants credentials" };
             return Some(format!("the manager {what}"));
+        }
+        if refusal.status == 429 {
+            return Some(format!("the manager refuses for now: {}", printable(&refusal.reason)));
         }
         let body = refusal.body.as_ref()?;
         if body.get("access_allowed") == Some(&Value::Bool(false)) {
@@ -172,10 +155,20 @@ impl Session {
                     .to_owned()
             }
             ClientError::Unauthorized(_) => self.login_hint(),
-            ClientError::Unavailable(_) => match error.retry_after() {
-                Some(wait) => format!("try again in {} s", wait.as_secs()),
-                None => "try again in a moment".to_owned(),
-            },
+            ClientError::Unavailable(refusal) => {
+                let when = match error.retry_after() {
+                    Some(wait) => format!("try again in {} s", wait.as_secs()),
+                    None => "try again in a moment".to_owned(),
+                };
+                match &self.config.asker_source {
+                    // Too many failed logins: to repeat one that fails makes it worse.
+                    Some(source) if refusal.status == 429 => {
+                        format!("{when}, with the right credentials; these come from {source}")
+                    }
+                    _ => when,
+                }
+            }
+            ClientError::TooLarge => "ask for less at once, as with --page-size".to_owned(),
             _ => return None,
         })
     }
@@ -205,7 +198,11 @@ pub(super) fn flag(error: &ClientError, key: &str) -> Option<bool> {
 
 /// A 400's body: field to reason.
 fn fields_in_words(body: &Object) -> String {
-    let said = body.iter().map(|(field, reason)| match (field.as_str(), reason) {
+    // The contract's flag, beside which the reason stands.
+    let is_flag = |field: &str| field == "schedule_valid" && body.contains_key("schedule");
+    let body = body.iter().filter(|(field, _)| !is_flag(field));
+    let said = body.map(|(field, reason)| match (field.as_str(), reason) {
+        ("schedule_valid", _) => "the schedule is not valid".to_owned(),
         ("missing_parameters", Value::Array(fields)) => {
             let names: Vec<String> =
                 fields.iter().map(|field| format!("`{}`", plain_value(field))).collect();
@@ -215,36 +212,4 @@ fn fields_in_words(body: &Object) -> String {
         (field, reason) => format!("`{field}`: {}", plain_value(reason)),
     });
     printable(&format!("the manager refused: {}", said.collect::<Vec<_>>().join("; ")))
-}
-
-/// The nearest of some names, when it is near enough to be what was meant.
-fn nearest<'a>(wrong: &str, names: &'a [String]) -> Option<&'a str> {
-    let most = (wrong.chars().count() / 3).max(1);
-    names
-        .iter()
-        .map(|name| (distance(wrong, name), name.as_str()))
-        .filter(|(distance, _)| *distance <= most)
-        .min()
-        .map(|(_, name)| name)
-}
-
-/// How many characters must be put in, taken out, exchanged, or swapped with their neighbour to
-/// make one text the other.
-fn distance(one: &str, other: &str) -> usize {
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
-    let mut rows = vec![(0..=other.len()).collect::<Vec<_>>()];
-    for i in 1..=one.len() {
-        let mut row = vec![i];
-        for j in 1..=other.len() {
-            let differs = usize::from(one[i - 1] != other[j - 1]);
-            let mut least =
-                (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + differs);
-            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[one.len()][other.len()]
 }

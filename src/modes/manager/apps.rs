@@ -4,35 +4,16 @@ use super::Shared;
 use super::auth::Principal;
 use super::body::{ObjectName, Payload};
 use super::declarations::Change;
-use super::reply::{Answer, Refusal, accepted, empty, ok};
-use crate::model::{App, AppFields, Invalid, Name, Unknown};
-use crate::store::Kind;
+use super::objects::{exists, new_name, refuse_existing, unknown};
+use super::reply::{Answer, Refusal, accepted, ok};
+use crate::model::{App, AppFields, Identity, Unknown};
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
-const REQUIRED: &[&str] = &["docker_image"];
-
-pub(super) fn unknown() -> Refusal {
-    Refusal::flag("app_exists", false)
-}
-
-/// `GET /apps`
-pub(super) async fn list(State(manager): State<Arc<Shared>>) -> Answer {
-    let names = manager.declarations.names(Kind::App).await?;
-    Ok(ok(&json!({ "apps": names })))
-}
-
-/// `GET /apps/N`
-pub(super) async fn show(
-    State(manager): State<Arc<Shared>>,
-    ObjectName(name): ObjectName,
-) -> Answer {
-    let app = manager.declarations.find::<App>(&name).await?;
-    app.map(|app| ok(&app)).ok_or_else(unknown)
-}
+const REQUIRED: &str = "docker_image";
 
 /// `POST /apps/N`
 pub(super) async fn create(
@@ -41,28 +22,14 @@ pub(super) async fn create(
     ObjectName(name): ObjectName,
     body: Payload,
 ) -> Answer {
-    let exists = || Refusal::flag("app_exists", true);
-    if manager.declarations.find::<App>(&name).await?.is_some() {
-        return Err(exists());
-    }
+    refuse_existing::<App>(&manager, &name).await?;
     let app_name = new_name("app_name", &name)?;
     let fields = body.fields()?;
     require_image(fields)?;
     let spec = AppFields::decode(fields.clone(), Some(&name), Unknown::Refuse)?.into_spec()?;
-    let app = App { uid: None, revision: None, app_id: 1, app_name, spec };
+    let app = App { identity: Identity::default(), app_id: 1, app_name, spec };
     let change = Change::new(&who, "create", &name);
-    Ok(ok(&manager.declarations.create(change, app, exists()).await?))
-}
-
-/// `DELETE /apps/N`
-pub(super) async fn delete(
-    State(manager): State<Arc<Shared>>,
-    Extension(who): Extension<Principal>,
-    ObjectName(name): ObjectName,
-) -> Answer {
-    let change = Change::new(&who, "delete", &name);
-    manager.declarations.delete(change, Kind::App, unknown()).await?;
-    Ok(empty())
+    Ok(ok(&manager.declarations.create(change, app, exists::<App>()).await?))
 }
 
 /// `POST /apps/N/update`: what is not given goes back to its default.
@@ -153,15 +120,10 @@ async fn change(
         app.app_id = app.app_id.saturating_add(1);
         Ok(app)
     };
-    Ok(accepted(&manager.declarations.change(change, unknown, edit).await?))
+    Ok(accepted(&manager.declarations.change(change, unknown::<App>, edit).await?))
 }
 
 /// The original asks for what is missing before it looks at what is there.
 fn require_image(fields: &Map<String, Value>) -> Result<(), Refusal> {
-    if fields.contains_key("docker_image") { Ok(()) } else { Err(Refusal::Missing(REQUIRED)) }
-}
-
-/// The name of a new object, which must be one that Docker takes.
-pub(super) fn new_name(field: &str, name: &str) -> Result<Name, Refusal> {
-    Name::new(name).map_err(|reason| Invalid::field(field, reason.to_string()).into())
+    if fields.contains_key(REQUIRED) { Ok(()) } else { Err(Refusal::Missing(vec![REQUIRED])) }
 }

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -61,11 +62,12 @@ pub(super) async fn serve(
     service: &Service,
     builder: &Builder<TokioExecutor>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    address: IpAddr,
     drain: &CancellationToken,
 ) {
     let manager = service.manager();
     let progress = Arc::new(Progress::default());
-    let service = service.of_connection(Arc::clone(&progress));
+    let service = service.of_connection(Arc::clone(&progress), address);
     let io = TokioIo::new(Watched { stream, progress: Arc::clone(&progress) });
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut watch = Watch::new(manager.limits);

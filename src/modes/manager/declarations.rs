@@ -2,9 +2,9 @@
 //!
 //! Invariants: a change goes through here and nowhere else; it runs to its end even when its
 //! client goes away; before anybody hears of it, no answer that is older can be served from
-//! memory; two changes of one object never lose one of them.
+//! memory, and nobody is let in by what is remembered of an older user or user group; two changes of one object never lose one of them.
 
-use super::auth::Principal;
+use super::auth::{Authenticator, Principal};
 use super::info::InfoCache;
 use super::reply::Refusal;
 use crate::model::Revision;
@@ -14,13 +14,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-/// The store behind the API, and the ready bytes that its writes outdate.
+/// The store behind the API, and what its writes outdate.
 #[derive(Debug, Clone)]
 pub(super) struct Declarations {
     store: Arc<dyn Store>,
-    info: Arc<InfoCache>,
+    memories: Memories,
     running: TaskTracker,
     patience: Duration,
+}
+
+/// What is remembered of the store: ready bytes of devices, and who users are.
+#[derive(Debug, Clone)]
+pub(super) struct Memories {
+    pub(super) info: Arc<InfoCache>,
+    pub(super) auth: Arc<Authenticator>,
 }
 
 /// Who changes what, for the log.
@@ -32,8 +39,8 @@ pub(super) struct Change {
 }
 
 impl Declarations {
-    pub(super) fn new(store: Arc<dyn Store>, info: Arc<InfoCache>, patience: Duration) -> Self {
-        Self { store, info, running: TaskTracker::new(), patience }
+    pub(super) fn new(store: Arc<dyn Store>, memories: Memories, patience: Duration) -> Self {
+        Self { store, memories, running: TaskTracker::new(), patience }
     }
 
     /// For reads.
@@ -131,9 +138,14 @@ impl Declarations {
     }
 
     fn announce(&self, change: &Change, kind: Kind, groups: &[String], revision: Revision) {
-        self.info.raise(groups.iter(), revision);
+        self.memories.info.raise(groups.iter(), revision);
+        match kind {
+            Kind::User => self.memories.auth.user_changed(&change.name, revision),
+            Kind::UserGroup => self.memories.auth.groups_changed(revision),
+            Kind::App | Kind::CronJob | Kind::DeviceGroup => {}
+        }
         let (who, what, name) = (change.who.name(), change.what, &change.name);
-        tracing::info!(who, what, %kind, name, revision = revision.0, "change accepted");
+        tracing::debug!(who, what, %kind, name, revision = revision.0, "change on disk");
     }
 
     /// Runs a change apart from its request: a client that goes away drops the request's future,

@@ -1,38 +1,18 @@
 //! The routes of device groups.
 
 use super::Shared;
-use super::apps::{self, new_name};
 use super::auth::Principal;
 use super::body::{ObjectName, Payload};
 use super::declarations::Change;
-use super::reply::{Answer, Refusal, accepted, empty, ok};
-use crate::model::{App, DeviceGroup, DeviceGroupFields, Unknown};
+use super::objects::{Resource, exists, may_read, new_name, refuse_existing, unknown};
+use super::reply::{Answer, Refusal, accepted, ok};
+use crate::model::{App, CronJob, DeviceGroup, DeviceGroupFields, Identity, Unknown};
 use crate::store::Kind;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{Request, StatusCode};
-
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-
-fn unknown() -> Refusal {
-    Refusal::flag("device_group_exists", false)
-}
-
-/// `GET /device_groups`
-pub(super) async fn list(State(manager): State<Arc<Shared>>) -> Answer {
-    let names = manager.declarations.names(Kind::DeviceGroup).await?;
-    Ok(ok(&json!({ "device_groups": names })))
-}
-
-/// `GET /device_groups/N`
-pub(super) async fn show(
-    State(manager): State<Arc<Shared>>,
-    ObjectName(name): ObjectName,
-) -> Answer {
-    let group = manager.declarations.find::<DeviceGroup>(&name).await?;
-    group.map(|group| ok(&group)).ok_or_else(unknown)
-}
 
 /// `GET /device_groups/N/info`, when the service did not find it ready.
 pub(super) async fn info(
@@ -41,7 +21,7 @@ pub(super) async fn info(
     request: Request<axum::body::Body>,
 ) -> Answer {
     let ready = manager.info.get(&name, manager.declarations.store()).await?;
-    let reply = ready.ok_or_else(unknown)?.reply(request.headers());
+    let reply = ready.ok_or_else(unknown::<DeviceGroup>)?.reply(request.headers());
     Ok(reply.map(axum::body::Body::new))
 }
 
@@ -52,15 +32,11 @@ pub(super) async fn create(
     ObjectName(name): ObjectName,
     body: Payload,
 ) -> Answer {
-    let exists = || Refusal::flag("device_group_exists", true);
-    if manager.declarations.find::<DeviceGroup>(&name).await?.is_some() {
-        return Err(exists());
-    }
+    refuse_existing::<DeviceGroup>(&manager, &name).await?;
     let device_group = new_name("device_group", &name)?;
-    let fields = decode(&manager, body.fields()?, &name, None).await?;
+    let fields = decode(&manager, &who, body.fields()?, &name, None).await?;
     let group = DeviceGroup {
-        uid: None,
-        revision: None,
+        identity: Identity::default(),
         device_group,
         device_group_id: 1,
         prune_id: 1,
@@ -68,18 +44,7 @@ pub(super) async fn create(
         cron_jobs: fields.cron_jobs.unwrap_or_default(),
     };
     let change = Change::new(&who, "create", &name);
-    Ok(ok(&manager.declarations.create(change, group, exists()).await?))
-}
-
-/// `DELETE /device_groups/N`
-pub(super) async fn delete(
-    State(manager): State<Arc<Shared>>,
-    Extension(who): Extension<Principal>,
-    ObjectName(name): ObjectName,
-) -> Answer {
-    let change = Change::new(&who, "delete", &name);
-    manager.declarations.delete(change, Kind::DeviceGroup, unknown()).await?;
-    Ok(empty())
+    Ok(ok(&manager.declarations.create(change, group, exists::<DeviceGroup>()).await?))
 }
 
 /// `POST /device_groups/N/update`: lists that are not given become empty. Of an unknown group it
@@ -91,16 +56,16 @@ pub(super) async fn replace(
     body: Payload,
 ) -> Answer {
     let Some(group) = manager.declarations.find::<DeviceGroup>(&name).await? else {
-        return Err(apps::unknown());
+        return Err(unknown::<App>());
     };
-    let fields = decode(&manager, body.fields()?, &name, Some(&group)).await?;
+    let fields = decode(&manager, &who, body.fields()?, &name, Some(&group)).await?;
     let change = Change::new(&who, "replace", &name);
     let edit = move |mut group: DeviceGroup| {
         group.apps = fields.apps.clone().unwrap_or_default();
         group.cron_jobs = fields.cron_jobs.clone().unwrap_or_default();
         Ok(changed(group))
     };
-    Ok(accepted(&manager.declarations.change(change, apps::unknown, edit).await?))
+    Ok(accepted(&manager.declarations.change(change, unknown::<App>, edit).await?))
 }
 
 /// `PUT` and `PATCH /device_groups/N/update`: only what is given changes.
@@ -111,9 +76,9 @@ pub(super) async fn update(
     body: Payload,
 ) -> Answer {
     let Some(group) = manager.declarations.find::<DeviceGroup>(&name).await? else {
-        return Err(unknown());
+        return Err(unknown::<DeviceGroup>());
     };
-    let fields = decode(&manager, body.fields()?, &name, Some(&group)).await?;
+    let fields = decode(&manager, &who, body.fields()?, &name, Some(&group)).await?;
     // Read-only keys that come back change nothing.
     if fields.is_empty() {
         return Err(Refusal::NothingGiven);
@@ -124,7 +89,7 @@ pub(super) async fn update(
         group.cron_jobs = fields.cron_jobs.clone().unwrap_or(group.cron_jobs);
         Ok(changed(group))
     };
-    Ok(accepted(&manager.declarations.change(change, unknown, edit).await?))
+    Ok(accepted(&manager.declarations.change(change, unknown::<DeviceGroup>, edit).await?))
 }
 
 /// `POST /device_groups/N/prune`
@@ -157,7 +122,7 @@ async fn prune_one(manager: &Shared, who: &Principal, name: &str) -> Result<Devi
         group.prune_id = group.prune_id.saturating_add(1);
         Ok(group)
     };
-    manager.declarations.change(Change::new(who, "prune", name), apps::unknown, edit).await
+    manager.declarations.change(Change::new(who, "prune", name), unknown::<App>, edit).await
 }
 
 fn changed(mut group: DeviceGroup) -> DeviceGroup {
@@ -166,11 +131,13 @@ fn changed(mut group: DeviceGroup) -> DeviceGroup {
 }
 
 /// Reads a body, in the contract's order: lists that are lists, fields that are valid, members
-/// that exist. A member that is deleted between this look and the write stays in the list and is
-/// left out of what devices are told, as if it had been deleted right after. For the same reason a
-/// group that lists a deleted member can be read, edited and sent back.
+/// that exist and that whoever asks may read. A member that is deleted between this look and the
+/// write stays in the list and is left out of what devices are told, as if it had been deleted
+/// right after. For the same reason a group that lists a deleted member can be read, edited and
+/// sent back, and so can one that lists a member which others may read.
 async fn decode(
     manager: &Shared,
+    who: &Principal,
     fields: &Map<String, Value>,
     name: &str,
     group: Option<&DeviceGroup>,
@@ -181,15 +148,27 @@ async fn decode(
         }
     }
     let fields = DeviceGroupFields::decode(fields.clone(), Some(name), Unknown::Refuse)?;
-    let is_new = |app: &&String| group.is_none_or(|group| !group.apps.contains(app));
-    for app in fields.apps.iter().flatten().filter(is_new) {
-        if manager.declarations.find::<App>(app).await?.is_none() {
-            return Err(apps::unknown());
+    let (apps, jobs) = group.map_or((&[][..], &[][..]), |group| (&group.apps, &group.cron_jobs));
+    check_members::<App>(manager, who, fields.apps.iter().flatten(), apps).await?;
+    check_members::<CronJob>(manager, who, fields.cron_jobs.iter().flatten(), jobs).await?;
+    Ok(fields)
+}
+
+/// Checks those members that are new to a group.
+async fn check_members<T: Resource>(
+    manager: &Shared,
+    who: &Principal,
+    given: impl Iterator<Item = &String>,
+    known: &[String],
+) -> Result<(), Refusal> {
+    for name in given.filter(|name| !known.contains(name)) {
+        // First, so that nobody learns the names of what they may not read.
+        if !may_read::<T>(who, name) {
+            return Err(Refusal::Forbidden);
+        }
+        if manager.declarations.find::<T>(name).await?.is_none() {
+            return Err(unknown::<T>());
         }
     }
-    // Cron jobs come with a later issue: until then none exists.
-    if fields.cron_jobs.iter().flatten().next().is_some() {
-        return Err(Refusal::flag("cron_job_exists", false));
-    }
-    Ok(fields)
+    Ok(())
 }

@@ -17,6 +17,9 @@ use tokio::time::Instant;
 /// time whoever asks.
 const REMEMBERED: Duration = Duration::from_millis(500);
 
+/// The form in which Prometheus asks for metrics.
+pub(super) const METRICS_MEDIA: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// What the store last said.
 #[derive(Debug, Default)]
 pub(super) struct Readiness(Mutex<Option<(Instant, bool)>>);
@@ -51,8 +54,7 @@ async fn is_ready(manager: &Shared) -> bool {
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(manager): State<Arc<Shared>>) -> Response {
-    let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, form)], manager.metrics.text()).into_response()
+    ([(CONTENT_TYPE, METRICS_MEDIA)], manager.metrics.text()).into_response()
 }
 
 /// `GET /api/v2/status`

@@ -12,7 +12,7 @@
 //! wrong answer.
 
 use super::reply::Refusal;
-use crate::model::{App, Revision};
+use crate::model::{App, CronJob, Name, Revision};
 use crate::store::{GroupSnapshot, Store};
 use axum::response::Response;
 use hyper::body::Bytes;
@@ -137,8 +137,8 @@ impl InfoCache {
 struct Info<'a> {
     apps: &'a [App],
     apps_list: Vec<&'a str>,
-    cron_jobs: [(); 0],
-    cron_jobs_list: [(); 0],
+    cron_jobs: &'a [CronJob],
+    cron_jobs_list: Vec<&'a str>,
     prune_id: u64,
     device_group_id: u64,
     revision: Revision,
@@ -146,11 +146,14 @@ struct Info<'a> {
 
 impl Ready {
     fn new(name: &str, floor: usize, snapshot: &GroupSnapshot) -> Result<Self, Refusal> {
+        fn names<T>(all: &[T], name: impl Fn(&T) -> &Name) -> Vec<&str> {
+            all.iter().map(|one| name(one).as_str()).collect()
+        }
         let info = Info {
             apps: &snapshot.apps,
-            apps_list: snapshot.apps.iter().map(|app| app.app_name.as_str()).collect(),
-            cron_jobs: [],
-            cron_jobs_list: [],
+            apps_list: names(&snapshot.apps, |app| &app.app_name),
+            cron_jobs: &snapshot.cron_jobs,
+            cron_jobs_list: names(&snapshot.cron_jobs, |job| &job.cron_job_name),
             prune_id: snapshot.group.prune_id,
             device_group_id: snapshot.group.device_group_id,
             revision: snapshot.revision(),

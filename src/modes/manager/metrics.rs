@@ -21,6 +21,12 @@ pub(super) struct Request {
     pub(super) status: u32,
 }
 
+/// Whose credentials were hashed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Hashed {
+    pub(super) lane: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Limit {
     limit: &'static str,
@@ -32,6 +38,7 @@ pub(super) struct Metrics {
     registry: Registry,
     requests: Family<Request, Counter>,
     limits: Family<Limit, Counter>,
+    pub(super) hashes: Family<Hashed, Counter>,
     pub(super) durations: Histogram,
     pub(super) unauthorized: Counter,
     pub(super) info_hits: Counter,
@@ -55,6 +62,7 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("nebula"),
             limits: Family::default(),
+            hashes: Family::default(),
             durations: Histogram::new(BUCKETS),
             unauthorized: requests.get_or_create_owned(&Request {
                 route: "unauthorized",
@@ -92,6 +100,8 @@ impl Metrics {
         let errors = self.store_errors.clone();
         registry.register("store_errors", "Operations the store could not do", errors);
         registry.register("limits_met", "Requests that met a limit", self.limits.clone());
+        let hashes = self.hashes.clone();
+        registry.register("hashes", "Hashes of passwords and tokens computed", hashes);
         registry.register("connections", "Open connections", self.connections.clone());
         let refused = self.connections_refused.clone();
         registry.register("connections_refused", "Connections over the limit", refused);

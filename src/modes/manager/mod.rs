@@ -9,30 +9,39 @@
 //! ends the process.
 
 mod apps;
+mod audit;
 mod auth;
 mod backup;
 mod body;
 pub mod config;
 mod connection;
+mod cron_jobs;
 mod declarations;
 mod device_groups;
 mod health;
 mod info;
 mod limits;
 mod metrics;
+mod objects;
+mod openapi;
+mod operation;
 mod reply;
+mod reports;
 mod routes;
 mod server;
 mod service;
 mod tls;
+mod user_groups;
+mod users;
 
 pub use config::Config;
 pub use limits::Limits;
 pub use tls::TlsError;
 
 use crate::store::Store;
+use audit::Audit;
 use auth::Authenticator;
-use declarations::Declarations;
+use declarations::{Declarations, Memories};
 use health::Readiness;
 use info::InfoCache;
 use metrics::Metrics;
@@ -94,7 +103,8 @@ pub async fn run(
 /// What every request works with.
 #[derive(Debug)]
 struct Shared {
-    auth: Authenticator,
+    auth: Arc<Authenticator>,
+    audit: Audit,
     info: Arc<InfoCache>,
     declarations: Declarations,
     metrics: Metrics,
@@ -110,11 +120,16 @@ impl Shared {
         let Dependencies { store, limits } = dependencies;
         let info = Arc::new(InfoCache::new(config.cache_max_size));
         let (admin, token) = (config.local_admin.as_ref(), config.auth_token.as_ref());
+        let metrics = Metrics::new();
+        let store_of_users = Arc::clone(&store);
+        let auth = Authenticator::new(config.auth_enabled, admin, token, store_of_users, &metrics);
+        let memories = Memories { info: Arc::clone(&info), auth: Arc::clone(&auth) };
         Arc::new(Self {
-            auth: Authenticator::new(config.auth_enabled, admin, token),
-            declarations: Declarations::new(store, Arc::clone(&info), limits.write),
+            auth,
+            audit: Audit::default(),
+            declarations: Declarations::new(store, memories, limits.write),
             info,
-            metrics: Metrics::new(),
+            metrics,
             readiness: Readiness::default(),
             limits,
             data_dir: config.data_dir.clone(),

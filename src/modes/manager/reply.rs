@@ -1,5 +1,6 @@
 //! Answers: JSON always, refusals included, in the words of the contract.
 
+use super::auth::{Busy, Denied, TooMany};
 use crate::model::Invalid;
 use crate::store::StoreError;
 use axum::response::{IntoResponse, Response};
@@ -9,6 +10,7 @@ use hyper::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -17,6 +19,20 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const REALM: HeaderValue = HeaderValue::from_static("Basic realm=\"nebula\"");
 /// What a client waits before it repeats what the store could not do now, in seconds.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("2");
+
+/// Why a request was refused, in a word for the log; it travels as an extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Why(pub(super) &'static str);
+
+impl Why {
+    /// Valid credentials that do not permit it.
+    pub(super) const FORBIDDEN: Self = Self("access_allowed");
+}
+
+/// The existing user whom wrong credentials were meant for, for the log. A name that is nobody's
+/// is not logged: it may be a password in the wrong field.
+#[derive(Debug, Clone)]
+pub(super) struct Claimed(pub(super) String);
 
 /// What the service counts about an answer; it travels as an extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +56,7 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     }
 }
 
-fn bytes_reply(status: StatusCode, body: Bytes) -> Response {
+pub(super) fn bytes_reply(status: StatusCode, body: Bytes) -> Response {
     let mut response = Response::new(axum::body::Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -65,7 +81,7 @@ pub(super) enum Refusal {
     /// The contract's one-flag answers: `{"app_exists": false}`.
     Flag(StatusCode, &'static str, bool),
     /// Required fields that are not there.
-    Missing(&'static [&'static str]),
+    Missing(Vec<&'static str>),
     /// An update that updates nothing.
     NothingGiven,
     /// Fields that could not run on a device, each with its reason.
@@ -74,6 +90,10 @@ pub(super) enum Refusal {
     Body(String),
     /// No credentials, or not ours.
     Unauthorized,
+    /// Credentials that do not let in, for another reason than being wrong.
+    Denied(Arc<Denied>),
+    /// Valid credentials, which do not permit this.
+    Forbidden,
     /// Nothing has this path.
     UnknownPath,
     /// The path has other methods.
@@ -105,6 +125,12 @@ impl From<Invalid> for Refusal {
     }
 }
 
+impl From<Busy> for Refusal {
+    fn from(Busy: Busy) -> Self {
+        Self::Denied(Arc::new(Denied::Busy))
+    }
+}
+
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
@@ -113,6 +139,40 @@ impl From<StoreError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
+        let why = self.why();
+        let claimed = match &self {
+            Self::Denied(denied) => match &**denied {
+                Denied::Wrong(Some(user)) => Some(Claimed(user.clone())),
+                _ => None,
+            },
+            _ => None,
+        };
+        let mut response = self.response();
+        if let Some(claimed) = claimed {
+            response.extensions_mut().insert(claimed);
+        }
+        response.extensions_mut().insert(why);
+        response
+    }
+}
+
+impl Refusal {
+    const fn why(&self) -> Why {
+        match self {
+            Self::Flag(_, flag, _) => Why(flag),
+            Self::Missing(_) | Self::NothingGiven => Why("missing_parameters"),
+            Self::Invalid(_) => Why("invalid"),
+            Self::Body(_) | Self::TooLarge(_) | Self::BodyTooSlow => Why("body"),
+            Self::Unauthorized | Self::Denied(_) => Why("credentials"),
+            Self::Forbidden => Why::FORBIDDEN,
+            Self::UnknownPath | Self::WrongMethod => Why("path"),
+            Self::TooSlow | Self::Busy => Why("busy"),
+            Self::Panic => Why("bug"),
+            Self::Store(_) => Why("store"),
+        }
+    }
+
+    fn response(self) -> Response {
         use StatusCode as Code;
         match self {
             Self::Flag(status, name, value) => json(status, &json!({ name: value })),
@@ -123,10 +183,23 @@ impl IntoResponse for Refusal {
             Self::Invalid(invalid) => {
                 let ports_only = invalid.ports_form && invalid.fields.len() == 1;
                 let status = if ports_only { Code::FORBIDDEN } else { Code::BAD_REQUEST };
-                json(status, &invalid.fields)
+                let mut body = json!(invalid.fields);
+                if invalid.schedule {
+                    body["schedule_valid"] = false.into();
+                }
+                json(status, &body)
             }
             Self::Body(reason) => error(Code::BAD_REQUEST, &reason),
             Self::Unauthorized => unauthorized(),
+            Self::Denied(denied) => match &*denied {
+                Denied::Wrong(_) => unauthorized(),
+                Denied::TooMany(too_many) => too_many_failures(*too_many),
+                Denied::Busy => {
+                    noted(later("too many logins at once"), Note::Limit("hashing_queue"))
+                }
+                Denied::Store(failure) => store_failed(failure),
+            },
+            Self::Forbidden => json(Code::FORBIDDEN, &json!({ "access_allowed": false })),
             Self::UnknownPath => error(Code::NOT_FOUND, "nothing has this path"),
             Self::WrongMethod => error(Code::METHOD_NOT_ALLOWED, "this path has other methods"),
             Self::TooLarge(limit) => {
@@ -149,6 +222,14 @@ fn unauthorized() -> Response {
     let mut reply = error(StatusCode::UNAUTHORIZED, "valid credentials are required");
     reply.headers_mut().insert(WWW_AUTHENTICATE, REALM);
     reply
+}
+
+/// A 429. Whether these credentials are right was not looked at.
+fn too_many_failures(too_many: TooMany) -> Response {
+    let mut reply = error(StatusCode::TOO_MANY_REQUESTS, "too many failed logins, try again later");
+    let seconds = too_many.retry_after.as_secs().saturating_add(1);
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    noted(reply, Note::Limit("failed_logins"))
 }
 
 /// A 503: the same may work in a moment.

@@ -9,6 +9,7 @@ use super::service::Service;
 use super::{ManagerError, Shared};
 use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto::Builder;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -54,7 +55,7 @@ pub(super) async fn run(
             () = shutdown.cancelled() => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => server.accept(stream, &mut connections),
+                Ok((stream, peer)) => server.accept(stream, peer.ip(), &mut connections),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(BACK_OFF).await;
@@ -78,7 +79,7 @@ struct Server {
 }
 
 impl Server {
-    fn accept(&self, stream: TcpStream, connections: &mut JoinSet<()>) {
+    fn accept(&self, stream: TcpStream, peer: IpAddr, connections: &mut JoinSet<()>) {
         // Answers are written whole; waiting for more would only delay them. It fails on a
         // connection that is closed already, which is found out below.
         let _ = stream.set_nodelay(true);
@@ -92,10 +93,10 @@ impl Server {
         connections.spawn(async move {
             let _open = Open::new(Arc::clone(&manager), place);
             let Some(tls) = tls else {
-                return serve(&service, &builder, stream, &drain).await;
+                return serve(&service, &builder, stream, peer, &drain).await;
             };
             match timeout(manager.limits.handshake, tls.accept(stream)).await {
-                Ok(Ok(stream)) => serve(&service, &builder, stream, &drain).await,
+                Ok(Ok(stream)) => serve(&service, &builder, stream, peer, &drain).await,
                 Ok(Err(error)) => tracing::debug!(%error, "handshake failed"),
                 Err(_) => manager.metrics.limit_met("handshake_time"),
             }

@@ -4,17 +4,20 @@
 //! request's 500; every answer is counted and says who may keep it.
 
 use super::Shared;
-use super::auth::{Access, Permission, Principal};
+use super::audit::Asked;
+use super::auth::{Claim, Permission, Principal, Recognised};
 use super::connection::Progress;
 use super::metrics;
 use super::reply::{Note, Refusal, ReplyBody, forbid_storing};
 use super::routes::{self, Route, is_open};
+use crate::model::{Access, Granted};
 use axum::Router;
 use axum::response::IntoResponse;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,40 +35,50 @@ pub(super) struct Service {
     manager: Arc<Shared>,
     router: Router,
     progress: Arc<Progress>,
+    /// The other end.
+    address: IpAddr,
+}
+
+/// What is left to do for a request that cannot be answered on the spot.
+enum Next {
+    /// Everybody may ask.
+    Open,
+    /// It has a principal.
+    Route(Principal),
+    /// Whether it has one must be found out.
+    Verify(Claim),
+    /// It has none.
+    Refuse,
 }
 
 impl Service {
     pub(super) fn new(manager: Arc<Shared>) -> Self {
         let router = routes::router(Arc::clone(&manager));
-        Self { manager, router, progress: Arc::default() }
+        let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self { manager, router, progress: Arc::default(), address }
     }
 
     /// The same for one more connection.
-    pub(super) fn of_connection(&self, progress: Arc<Progress>) -> Self {
-        Self { progress, ..self.clone() }
+    pub(super) fn of_connection(&self, progress: Arc<Progress>, address: IpAddr) -> Self {
+        Self { progress, address, ..self.clone() }
     }
 
     pub(super) fn manager(&self) -> &Arc<Shared> {
         &self.manager
     }
 
-    /// What can be answered on the spot: a refusal of the credentials, and ready bytes.
-    fn at_once(
-        &self,
-        request: &Request<Incoming>,
-    ) -> Result<Response<ReplyBody>, Option<Principal>> {
+    /// Answers with ready bytes, or says what is to be done.
+    fn at_once(&self, request: &Request<Incoming>) -> Result<Response<ReplyBody>, Next> {
         let path = request.uri().path();
         if is_open(path) {
-            return Err(None);
+            return Err(Next::Open);
         }
-        let manager = &*self.manager;
-        let Some(principal) = manager.auth.check(request.headers(), &manager.metrics) else {
-            tracing::debug!(method = %request.method(), path, "request without valid credentials");
-            return Ok(finish(Refusal::Unauthorized.into_response()));
-        };
-        match self.ready_info(request, path, principal) {
-            Some(response) => Ok(response),
-            None => Err(Some(principal.clone())),
+        match self.manager.auth.recognise(request.headers()) {
+            Recognised::Nobody => Err(Next::Refuse),
+            Recognised::Unknown(claim) => Err(Next::Verify(claim)),
+            Recognised::Principal(principal) => {
+                self.ready_info(request, path, &principal).ok_or(Next::Route(principal))
+            }
         }
     }
 
@@ -77,7 +90,8 @@ impl Service {
         principal: &Principal,
     ) -> Option<Response<ReplyBody>> {
         let group = path.strip_prefix(GROUPS)?.strip_suffix(INFO)?;
-        let is_allowed = principal.may(Permission::DeviceGroups(Access::Read));
+        let permission = Permission::To(Granted::DeviceGroup, Access::Read);
+        let is_allowed = principal.may(permission, group);
         if request.method() != Method::GET || !is_allowed {
             return None;
         }
@@ -109,11 +123,11 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         self.progress.begin(request.version());
         match self.at_once(&request) {
             Ok(response) => Answering::Ready(Some(response)),
-            Err(principal) => {
+            Err(next) => {
                 let guard = Progress::enter(&self.progress);
-                let (manager, router) = (Arc::clone(&self.manager), self.router.clone());
+                let service = self.clone();
                 Answering::Routed(Box::pin(async move {
-                    let response = route(&manager, router, request, principal).await;
+                    let response = service.answer(request, next).await;
                     drop(guard);
                     response
                 }))
@@ -139,40 +153,74 @@ impl Future for Answering {
     }
 }
 
-/// The way of every other request.
+impl Service {
+    /// The way of every other request.
+    async fn answer(self, request: Request<Incoming>, next: Next) -> Response<ReplyBody> {
+        let (manager, started) = (&*self.manager, Instant::now());
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let limit = if path == BACKUP { manager.limits.backup } else { manager.limits.request };
+        let mut who = None;
+        let answer = AssertUnwindSafe(async {
+            who = match self.principal(next).await {
+                Ok(principal) => principal,
+                Err(refusal) => return refusal.into_response(),
+            };
+            route(self.router.clone(), request, who.clone()).await
+        });
+        let response = match tokio::time::timeout(limit, answer.catch_unwind()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_panic)) => {
+                tracing::error!(%method, path, "a request's handler panicked");
+                Refusal::Panic.into_response()
+            }
+            Err(_) => Refusal::TooSlow.into_response(),
+        };
+        let status = response.status().as_u16();
+        tracing::debug!(%method, path, status, elapsed = ?started.elapsed(), "request answered");
+        let (address, who) = (self.address, who.as_ref());
+        let asked = Asked { method: &method, path: &path, address, who };
+        if manager.audit.answered(&asked, &response) {
+            manager.metrics.limit_met("audit_lines");
+        }
+        count(manager, &response, method_label(&method), started);
+        finish(response)
+    }
+
+    /// Whoever asks, none where everybody may.
+    async fn principal(&self, next: Next) -> Result<Option<Principal>, Refusal> {
+        match next {
+            Next::Open => Ok(None),
+            Next::Route(principal) => Ok(Some(principal)),
+            Next::Refuse => Err(Refusal::Unauthorized),
+            Next::Verify(claim) => {
+                let verified = self.manager.auth.verify(&claim, self.address).await;
+                verified.map(Some).map_err(Refusal::Denied)
+            }
+        }
+    }
+}
+
 async fn route(
-    manager: &Shared,
     mut router: Router,
     request: Request<Incoming>,
     principal: Option<Principal>,
-) -> Response<ReplyBody> {
-    let started = Instant::now();
-    let method = method_label(request.method());
-    let path = request.uri().path().to_owned();
+) -> axum::response::Response {
     let mut request = request.map(axum::body::Body::new);
-    let who = principal.as_ref().map_or_else(String::new, |who| who.name().to_owned());
     if let Some(principal) = principal {
         request.extensions_mut().insert(principal);
     }
-    let limit = if path == BACKUP { manager.limits.backup } else { manager.limits.request };
-    let answer = AssertUnwindSafe(router.call(request)).catch_unwind();
-    let response = match tokio::time::timeout(limit, answer).await {
-        Ok(Ok(Ok(response))) => response,
-        Ok(Ok(Err(never))) => match never {},
-        Ok(Err(_panic)) => {
-            tracing::error!(method, path, "a request's handler panicked");
-            Refusal::Panic.into_response()
-        }
-        Err(_) => Refusal::TooSlow.into_response(),
-    };
-    let status = response.status().as_u16();
-    tracing::debug!(method, path, status, who, elapsed = ?started.elapsed(), "request answered");
-    count(manager, &response, method, started);
-    finish(response)
+    match router.call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
 }
 
 fn count(manager: &Shared, response: &axum::response::Response, method: &'static str, at: Instant) {
     let metrics = &manager.metrics;
+    if response.status() == StatusCode::UNAUTHORIZED {
+        metrics.unauthorized.inc();
+        return;
+    }
     let route = response.extensions().get::<Route>().map_or("other", |route| route.0);
     let status = u32::from(response.status().as_u16());
     metrics.answered(&metrics::Request { route, method, status });

@@ -8,9 +8,9 @@
 
 use crate::config::{ConfigError, Credentials, Inputs, Kafka, Secret, Settings, tables};
 use crate::model::Name;
-use reqwest::Url;
 use std::path::PathBuf;
 use std::time::Duration;
+use url::Url;
 
 /// The worker's configuration.
 #[derive(Debug, Clone)]

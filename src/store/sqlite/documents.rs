@@ -1,10 +1,9 @@
 //! The statements: what each operation of the store reads and writes, inside a transaction that
 //! the caller holds.
 
-use super::super::{GroupSnapshot, Kind, Object, StoreError, Written};
-use crate::model::{App, DeviceGroup, Revision, Uid};
-use crate::store::Noun;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use super::super::{GroupSnapshot, Kind, Noun, Object, StoreError, UserSnapshot, Written};
+use crate::model::{DeviceGroup, Revision, Uid, User, UserGroup};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,7 +19,7 @@ pub(super) fn last_revision(db: &Connection) -> Result<Revision, StoreError> {
 
 /// All names of a kind, sorted.
 pub(super) fn names(db: &Connection, kind: Kind) -> Result<Vec<String>, StoreError> {
-    strings(db, "SELECT name FROM documents WHERE kind = ? ORDER BY name", kind.as_str())
+    strings(db, "SELECT name FROM documents WHERE kind = ? ORDER BY name", [kind.as_str()])
         .map_err(failed("list names"))
 }
 
@@ -43,11 +42,12 @@ pub(super) fn insert(db: &Connection, object: Object) -> Result<Written, StoreEr
     let body = object.to_body().map_err(|e| StoreError::unavailable("encode an object", e))?;
     let write = || {
         let mut insert = db.prepare_cached(
-            "INSERT INTO documents (kind, name, uid, revision, body) VALUES (?, ?, ?, ?, ?)
-             ON CONFLICT DO NOTHING",
+            "INSERT INTO documents (kind, name, uid, revision, body, token_id)
+             VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         )?;
         let (kind, uid) = (object.kind().as_str(), uid.bytes());
-        insert.execute(params![kind, object.name(), uid, signed(revision), body])
+        let token_id = object.token_id();
+        insert.execute(params![kind, object.name(), uid, signed(revision), body, token_id])
     };
     if write().map_err(failed("add an object"))? == 0 {
         return Err(StoreError::AlreadyExists);
@@ -72,9 +72,11 @@ pub(super) fn replace(
     let body = object.to_body().map_err(|e| StoreError::unavailable("encode an object", e))?;
     let write = || {
         let mut update = db.prepare_cached(
-            "UPDATE documents SET revision = ?, body = ? WHERE kind = ? AND name = ?",
+            "UPDATE documents SET revision = ?, body = ?, token_id = ?
+             WHERE kind = ? AND name = ?",
         )?;
-        update.execute(params![signed(revision), body, object.kind().as_str(), object.name()])
+        let (kind, token_id) = (object.kind().as_str(), object.token_id());
+        update.execute(params![signed(revision), body, token_id, kind, object.name()])
     };
     write().map_err(failed("replace an object"))?;
     set_members(db, &object).map_err(failed("keep a group's members"))?;
@@ -91,25 +93,22 @@ pub(super) fn delete(db: &Connection, kind: Kind, name: &str) -> Result<Written<
     let write = || {
         db.prepare_cached("DELETE FROM documents WHERE kind = ? AND name = ?")?
             .execute(params![kind.as_str(), name])?;
-        match kind {
-            // The group's devices are told of one app less: their group's revision must rise, or
-            // the highest revision of what they are told would fall with the app.
-            Kind::App => db
-                .prepare_cached(
-                    "UPDATE documents SET revision = ?1 WHERE kind = 'device_group'
-                     AND name IN (SELECT device_group FROM members WHERE app = ?2)",
-                )?
-                .execute(params![signed(revision), name]),
-            Kind::DeviceGroup => db
-                .prepare_cached("DELETE FROM members WHERE device_group = ?")?
-                .execute(params![name]),
-        }
+        // The devices of its groups are told of one thing less: their groups' revisions must rise,
+        // or the highest revision of what they are told would fall with it.
+        db.prepare_cached(
+            "UPDATE documents SET revision = ?1 WHERE kind = 'device_group' AND name IN
+             (SELECT owner FROM memberships
+              WHERE kind = ?2 AND member = ?3 AND owner_kind = 'device_group')",
+        )?
+        .execute(params![signed(revision), kind.as_str(), name])?;
+        db.prepare_cached("DELETE FROM memberships WHERE owner_kind = ? AND owner = ?")?
+            .execute(params![kind.as_str(), name])
     };
     write().map_err(failed("delete an object"))?;
     Ok(Written { object: (), revision, device_groups })
 }
 
-/// A group and its apps.
+/// A device group, its apps and its cron jobs.
 pub(super) fn group_snapshot(
     db: &Connection,
     name: &str,
@@ -117,23 +116,62 @@ pub(super) fn group_snapshot(
     let Some(group) = get(db, Kind::DeviceGroup, name)?.and_then(DeviceGroup::from_object) else {
         return Ok(None);
     };
-    let members = serde_json::to_string(&group.apps)
+    let apps = listed(db, &group.apps)?;
+    let cron_jobs = listed(db, &group.cron_jobs)?;
+    Ok(Some(GroupSnapshot { group, apps, cron_jobs, store_revision: last_revision(db)? }))
+}
+
+/// The objects of some names that exist, in the order of the names.
+fn listed<T: Noun>(db: &Connection, names: &[String]) -> Result<Vec<T>, StoreError> {
+    let names = serde_json::to_string(names)
         .map_err(|error| StoreError::unavailable("list a group's members", error))?;
     let read = || {
         let mut query = db.prepare_cached(
             "SELECT d.name, d.uid, d.revision, d.body FROM json_each(?) AS member
-             CROSS JOIN documents AS d ON d.kind = 'app' AND d.name = member.value
+             CROSS JOIN documents AS d ON d.kind = ? AND d.name = member.value
              ORDER BY member.key",
         )?;
-        let rows = query.query_map([members], Document::from_row)?;
+        let rows = query.query_map(params![names, T::KIND.as_str()], Document::from_row)?;
         rows.collect::<Result<Vec<Document>, rusqlite::Error>>()
     };
-    let documents = read().map_err(failed("read a group's apps"))?;
-    let apps = documents
-        .into_iter()
-        .filter_map(|document| document.decode(Kind::App).map(App::from_object).transpose());
-    let apps = apps.collect::<Result<Vec<App>, StoreError>>()?;
-    Ok(Some(GroupSnapshot { group, apps, store_revision: last_revision(db)? }))
+    let documents = read().map_err(failed("read a group's members"))?;
+    let decode = |document: Document| document.decode(T::KIND).map(T::from_object).transpose();
+    documents.into_iter().filter_map(decode).collect()
+}
+
+/// A user and their groups.
+pub(super) fn user_snapshot(
+    db: &Connection,
+    name: &str,
+) -> Result<Option<UserSnapshot>, StoreError> {
+    let Some(user) = get(db, Kind::User, name)?.and_then(User::from_object) else {
+        return Ok(None);
+    };
+    let names = strings(
+        db,
+        "SELECT owner FROM memberships WHERE kind = ? AND member = ? AND owner_kind = ?",
+        [Kind::User.as_str(), name, Kind::UserGroup.as_str()],
+    );
+    let mut groups = Vec::new();
+    for group in names.map_err(failed("find a user's groups"))? {
+        match get(db, Kind::UserGroup, &group) {
+            Ok(group) => groups.extend(group.and_then(UserGroup::from_object)),
+            Err(error @ StoreError::Unreadable { .. }) => {
+                tracing::error!(%error, "a user group grants nothing");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(UserSnapshot { user, groups, store_revision: last_revision(db)? }))
+}
+
+/// Whose token has this id.
+pub(super) fn token_owners(
+    db: &Connection,
+    token_id: Option<&str>,
+) -> Result<Vec<String>, StoreError> {
+    let query = "SELECT name FROM documents WHERE kind = 'user' AND token_id IS ? ORDER BY name";
+    strings(db, query, [token_id]).map_err(failed("find a token's user"))
 }
 
 /// Writes a copy of all to a file. It is one read transaction, so writes go on beside it; the copy
@@ -182,25 +220,31 @@ fn identity(
     read().map_err(failed("read an object"))
 }
 
-/// Keeps the table of members equal to a group's list.
+/// Keeps the table of memberships equal to a group's lists.
 fn set_members(db: &Connection, object: &Object) -> Result<(), rusqlite::Error> {
-    if object.kind() != Kind::DeviceGroup {
+    if !matches!(object, Object::DeviceGroup(_) | Object::UserGroup(_)) {
         return Ok(());
     }
-    db.prepare_cached("DELETE FROM members WHERE device_group = ?")?.execute([object.name()])?;
-    let mut insert = db.prepare_cached("INSERT OR IGNORE INTO members VALUES (?, ?)")?;
-    for app in object.apps() {
-        insert.execute([app.as_str(), object.name()])?;
+    let (kind, name) = (object.kind().as_str(), object.name());
+    db.prepare_cached("DELETE FROM memberships WHERE owner_kind = ? AND owner = ?")?
+        .execute([kind, name])?;
+    let mut insert = db.prepare_cached("INSERT OR IGNORE INTO memberships VALUES (?, ?, ?, ?)")?;
+    for (member_kind, member) in object.members() {
+        insert.execute([member_kind.as_str(), member, kind, name])?;
     }
     Ok(())
 }
 
-/// The groups whose devices are told of this object.
+/// The device groups whose devices are told of this object.
 fn groups_of(db: &Connection, kind: Kind, name: &str) -> Result<Vec<String>, StoreError> {
     match kind {
-        Kind::App => strings(db, "SELECT device_group FROM members WHERE app = ?", name)
-            .map_err(failed("find an app's groups")),
+        Kind::App | Kind::CronJob => {
+            let query = "SELECT owner FROM memberships
+                         WHERE kind = ? AND member = ? AND owner_kind = 'device_group'";
+            strings(db, query, [kind.as_str(), name]).map_err(failed("find a member's groups"))
+        }
         Kind::DeviceGroup => Ok(vec![name.to_owned()]),
+        Kind::User | Kind::UserGroup => Ok(Vec::new()),
     }
 }
 
@@ -215,9 +259,13 @@ fn written(
     Ok(Written { object, revision, device_groups })
 }
 
-fn strings(db: &Connection, query: &str, argument: &str) -> Result<Vec<String>, rusqlite::Error> {
+fn strings(
+    db: &Connection,
+    query: &str,
+    arguments: impl Params,
+) -> Result<Vec<String>, rusqlite::Error> {
     let mut query = db.prepare_cached(query)?;
-    let rows = query.query_map([argument], |row| row.get(0))?;
+    let rows = query.query_map(arguments, |row| row.get(0))?;
     rows.collect()
 }
 

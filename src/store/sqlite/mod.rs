@@ -13,7 +13,7 @@ mod open;
 
 pub use open::{DATABASE_FILE, OpenError};
 
-use super::{Cause, GroupSnapshot, Kind, Object, Store, StoreError, Written};
+use super::{Cause, GroupSnapshot, Kind, Object, Store, StoreError, UserSnapshot, Written};
 use crate::model::Revision;
 use async_trait::async_trait;
 use rusqlite::{Connection, TransactionBehavior};
@@ -127,6 +127,17 @@ impl Store for SqliteStore {
     async fn group_snapshot(&self, name: &str) -> Result<Option<GroupSnapshot>, StoreError> {
         let name = name.to_owned();
         self.read("read a group", move |db| documents::group_snapshot(db, &name)).await
+    }
+
+    async fn user_snapshot(&self, name: &str) -> Result<Option<UserSnapshot>, StoreError> {
+        let name = name.to_owned();
+        self.read("read a user", move |db| documents::user_snapshot(db, &name)).await
+    }
+
+    async fn token_owners(&self, token_id: Option<&str>) -> Result<Vec<String>, StoreError> {
+        let token_id = token_id.map(str::to_owned);
+        self.read("find a token's user", move |db| documents::token_owners(db, token_id.as_deref()))
+            .await
     }
 
     async fn backup(&self, path: &Path) -> Result<(), StoreError> {

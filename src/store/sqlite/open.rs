@@ -21,7 +21,8 @@ const LOG_LIMIT_BYTES: i64 = 64 << 20;
 
 /// The schema's steps. A file's `user_version` says how many it has taken; a step that was
 /// released is never changed, the next one mends it.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE documents (
         kind TEXT NOT NULL,
         name TEXT NOT NULL,
@@ -42,7 +43,24 @@ const MIGRATIONS: [&str; 1] = ["
         revision INTEGER NOT NULL
     ) STRICT;
     INSERT INTO meta VALUES (1, 0);
-"];
+",
+    "
+    -- Members of every kind: apps and cron jobs in device groups, users in user groups.
+    CREATE TABLE memberships (
+        kind TEXT NOT NULL,
+        member TEXT NOT NULL,
+        owner_kind TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        PRIMARY KEY (kind, member, owner_kind, owner)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX memberships_by_owner ON memberships (owner_kind, owner);
+    INSERT INTO memberships SELECT 'app', app, 'device_group', device_group FROM members;
+    DROP TABLE members;
+    -- Whose token a token is, as far as it says so itself.
+    ALTER TABLE documents ADD COLUMN token_id TEXT;
+    CREATE INDEX token_owners ON documents (token_id, name) WHERE kind = 'user';
+",
+];
 
 /// Why the store could not be opened.
 #[derive(Debug, thiserror::Error)]

@@ -30,12 +30,3 @@ impl<T> fmt::Display for Secret<T> {
         f.write_str("***")
     }
 }
-
-/// A user's name and password.
-#[derive(Debug, Clone)]
-pub struct Credentials {
-    /// The name, without a colon.
-    pub user: String,
-    /// The password, not empty.
-    pub password: Secret<String>,
-}

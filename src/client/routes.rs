@@ -1,0 +1,136 @@
+//! The routes: one method each.
+
+use super::report_page::{self, ReportPage};
+use super::{
+    Action, Ask, Client, ClientError, Info, MAX_BACKUP_PREPARATION, Noun, Object, Reply, refusal,
+};
+use crate::model::ReportQuery;
+use reqwest::header::ETAG;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+impl Client {
+    /// Asks whether the API is there and takes the credentials.
+    pub async fn status(&self) -> Result<Reply<Object>, ClientError> {
+        self.object(Method::GET, &["status"], None).await
+    }
+
+    /// The names of all objects of a kind that the user may read.
+    pub async fn list(&self, noun: Noun) -> Result<Reply<Vec<String>>, ClientError> {
+        let reply = self.object(Method::GET, &[noun.collection()], None).await?;
+        let names = reply.content.get(noun.collection()).and_then(Value::as_array).map(|items| {
+            items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+        });
+        match names.flatten() {
+            Some(content) => Ok(Reply { bytes: reply.bytes, content }),
+            None => Err(ClientError::Shape { expected: "a list of names" }),
+        }
+    }
+
+    /// One object.
+    pub async fn get(&self, noun: Noun, name: &str) -> Result<Reply<Object>, ClientError> {
+        self.object(Method::GET, &[noun.collection(), name], None).await
+    }
+
+    /// Creates an object and returns it.
+    pub async fn create(
+        &self,
+        noun: Noun,
+        name: &str,
+        body: &Object,
+    ) -> Result<Reply<Object>, ClientError> {
+        self.object(Method::POST, &[noun.collection(), name], Some(body)).await
+    }
+
+    /// Changes the given fields of an object and returns it.
+    pub async fn update(
+        &self,
+        noun: Noun,
+        name: &str,
+        body: &Object,
+    ) -> Result<Reply<Object>, ClientError> {
+        self.object(Method::PATCH, &[noun.collection(), name, "update"], Some(body)).await
+    }
+
+    /// Deletes an object.
+    pub async fn delete(&self, noun: Noun, name: &str) -> Result<Reply<Object>, ClientError> {
+        self.object(Method::DELETE, &[noun.collection(), name], None).await
+    }
+
+    /// Starts, stops or restarts an app everywhere, and returns it.
+    pub async fn act(&self, app: &str, action: Action) -> Result<Reply<Object>, ClientError> {
+        self.object(Method::POST, &[Noun::App.collection(), app, action.verb()], None).await
+    }
+
+    /// Orders every device of every group to remove unused images.
+    pub async fn prune_all(&self) -> Result<Reply<Object>, ClientError> {
+        self.object(Method::POST, &["prune"], None).await
+    }
+
+    /// Orders every device of a group to remove unused images, and returns the group.
+    pub async fn prune_device_group(&self, name: &str) -> Result<Reply<Object>, ClientError> {
+        self.object(Method::POST, &[Noun::DeviceGroup.collection(), name, "prune"], None).await
+    }
+
+    /// Gives a user a new token, which the reply shows in clear, this once.
+    pub async fn refresh_user(&self, name: &str) -> Result<Reply<Object>, ClientError> {
+        self.object(Method::POST, &[Noun::User.collection(), name, "refresh"], None).await
+    }
+
+    /// A page of the reports that the user may read.
+    pub async fn reports(&self, query: &ReportQuery) -> Result<Reply<ReportPage>, ClientError> {
+        let mut url = self.route(&["reports"])?;
+        url.query_pairs_mut().extend_pairs(report_page::pairs(query));
+        let reply = self.object_at(Method::GET, url, None).await?;
+        match report_page::read(reply.content) {
+            Some(content) => Ok(Reply { bytes: reply.bytes, content }),
+            None => Err(ClientError::Shape { expected: "a page of reports" }),
+        }
+    }
+
+    /// What a device of the group runs. With the `etag` of an earlier answer the manager may say
+    /// that it still holds.
+    pub async fn info(&self, group: &str, etag: Option<&str>) -> Result<Info, ClientError> {
+        let url = self.route(&[Noun::DeviceGroup.collection(), group, "info"])?;
+        let ask = Ask { method: Method::GET, url, body: None, etag, whole_in_time: true };
+        let response = self.send(ask).await?;
+        match (response.status(), etag) {
+            (StatusCode::NOT_MODIFIED, Some(_)) => Ok(Info::NotModified),
+            (StatusCode::OK, _) => {
+                let etag = response.headers().get(ETAG).and_then(|value| value.to_str().ok());
+                let etag = etag.map(str::to_owned);
+                Ok(Info::Answer { bytes: self.json_body(response).await?, etag })
+            }
+            _ => Err(refusal::read(response).await),
+        }
+    }
+
+    /// Copies the manager's whole embedded store into `file` while it runs, and returns the number
+    /// of bytes. What stands in `file` after an error is not a backup.
+    pub async fn backup<W>(&self, file: &mut W) -> Result<u64, ClientError>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        let url = self.route(&["backup"])?;
+        let ask = Ask { method: Method::GET, url, body: None, etag: None, whole_in_time: false };
+        let sent = timeout(MAX_BACKUP_PREPARATION, self.send(ask)).await;
+        let mut response = sent.unwrap_or_else(|_| Err(self.timed_out(MAX_BACKUP_PREPARATION)))?;
+        let stalled = |_| self.timed_out(self.timeout);
+        if response.status() != StatusCode::OK {
+            return Err(timeout(self.timeout, refusal::read(response))
+                .await
+                .unwrap_or_else(stalled));
+        }
+        let mut written = 0;
+        loop {
+            let chunk = timeout(self.timeout, response.chunk()).await.map_err(stalled)?;
+            let Some(chunk) = chunk.map_err(|error| self.body_error(error))? else { break };
+            file.write_all(&chunk).await.map_err(ClientError::Write)?;
+            written += chunk.len() as u64;
+        }
+        file.flush().await.map_err(ClientError::Write)?;
+        Ok(written)
+    }
+}

@@ -1,0 +1,88 @@
+//! Who did what, for the log: a line for each write, done or refused, and for each request that was
+//! not let in.
+//!
+//! Invariants: no line holds a body, a credential or anything else that may be secret; whoever is
+//! refused over and over cannot fill the disk.
+
+use super::auth::Principal;
+use super::reply::{Claimed, Why};
+use super::routes::Route;
+use axum::response::Response;
+use hyper::{Method, StatusCode};
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Lines about those who were not let in, in each [`WINDOW`]. Guessers come in hundreds a second,
+/// and tell nothing new.
+const MAX_LINES: u32 = 100;
+const WINDOW: Duration = Duration::from_secs(10);
+/// The longest path that is logged.
+const MAX_PATH: usize = 300;
+
+/// Counts the lines about those who were not let in.
+#[derive(Debug, Default)]
+pub(super) struct Audit(Mutex<Window>);
+
+#[derive(Debug, Default)]
+struct Window {
+    since: Option<Instant>,
+    lines: u32,
+    left_out: u64,
+}
+
+/// A request, as far as the log needs it.
+pub(super) struct Asked<'a> {
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+    pub(super) address: IpAddr,
+    pub(super) who: Option<&'a Principal>,
+}
+
+impl Audit {
+    /// Logs a request's outcome, if it is one that is logged. Returns true when a line was left
+    /// out, to be counted.
+    pub(super) fn answered(&self, asked: &Asked<'_>, response: &Response) -> bool {
+        let status = response.status();
+        let is_read = matches!(*asked.method, Method::GET | Method::HEAD);
+        let why = response.extensions().get::<Why>().map_or("", |why| why.0);
+        let route = response.extensions().get::<Route>().map_or("", |route| route.0);
+        let who = asked.who.map_or("", Principal::name);
+        let (method, address) = (asked.method.as_str(), asked.address);
+        let path: String = asked.path.chars().take(MAX_PATH).collect();
+        let code = status.as_u16();
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => {
+                let Some(left_out) = self.line() else { return true };
+                let claimed = response.extensions().get::<Claimed>();
+                let who = claimed.map_or("", |claimed| claimed.0.as_str());
+                tracing::info!(who, %address, method, path, status = code, why, left_out, "not let in");
+            }
+            _ if why == Why::FORBIDDEN.0 => {
+                tracing::info!(who, %address, method, path, status = code, "not permitted");
+            }
+            _ if is_read || route.is_empty() => {}
+            _ if status.is_success() => {
+                tracing::info!(who, %address, method, path, status = code, "write done");
+            }
+            _ => tracing::info!(who, %address, method, path, status = code, why, "write refused"),
+        }
+        false
+    }
+
+    /// Takes a line, with the number of those that were left out before it.
+    fn line(&self) -> Option<u64> {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if window.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {
+            (window.since, window.lines) = (Some(now), 0);
+        }
+        if window.lines >= MAX_LINES {
+            window.left_out += 1;
+            return None;
+        }
+        window.lines += 1;
+        Some(std::mem::take(&mut window.left_out))
+    }
+}

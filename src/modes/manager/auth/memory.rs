@@ -1,0 +1,177 @@
+//! Credentials that were checked, remembered under a MAC.
+//!
+//! Invariants: what is remembered of credentials is a MAC under a key that dies with the process;
+//! they count for at most [`REMEMBERED`] after their hash was checked; they count no longer than
+//! the user and the user groups that they were checked with are unchanged on this manager; memory
+//! is bounded, and wrong credentials cannot push right ones out.
+//!
+//! How a change is seen at once: each write of a user raises the floor of that user to the write's
+//! revision, each write of a user group raises the floor of all, before anybody is told of the
+//! write. An account counts while the snapshot it was read from is not below both. Floors of users
+//! are shared by hash, as those of `/info` are: sharing costs an extra read, never a wrong answer.
+
+use super::principal::Principal;
+use crate::model::{Revision, Rights, SecretHash};
+use crate::store::UserSnapshot;
+use moka::sync::Cache;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long checked credentials count.
+pub(super) const REMEMBERED: Duration = Duration::from_secs(60);
+/// From this age on they are checked again beside the request, so that nobody waits for the hash.
+pub(super) const CHECKED_AGAIN: Duration = Duration::from_secs(40);
+/// Memory for right credentials: enough for a hundred thousand users with a few grants each. What
+/// was right once but counts no longer is kept a while longer, for its check goes before those of
+/// strangers.
+const MAX_KNOWN_BYTES: u64 = 64 << 20;
+/// What an entry costs beside its grants, and what a grant costs.
+const KNOWN_BYTES: usize = 600;
+const GRANT_BYTES: usize = 100;
+const KNOWN_IDLE: Duration = Duration::from_secs(600);
+/// Wrong credentials that are known to be wrong: a fleet with an old token asks for ever.
+const MAX_WRONG: u64 = 10_000;
+const WRONG_REMEMBERED: Duration = Duration::from_secs(60);
+/// Floors of users.
+const FLOORS: usize = 4_096;
+
+/// A MAC of credentials.
+pub(super) type Tag = [u8; 32];
+
+/// A user as they were read: who they are, and what they may.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) principal: Principal,
+    pub(super) password: SecretHash,
+    pub(super) token: SecretHash,
+    store_revision: Revision,
+    floor: usize,
+}
+
+/// Credentials that were right.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) account: Arc<Account>,
+    /// The hash that they matched.
+    pub(super) hash: SecretHash,
+    /// When they did.
+    pub(super) checked: Instant,
+    is_checked_again: AtomicBool,
+}
+
+impl Known {
+    pub(super) fn new(account: Arc<Account>, hash: SecretHash, checked: Instant) -> Self {
+        Self { account, hash, checked, is_checked_again: AtomicBool::new(false) }
+    }
+
+    /// Whether they still count, as far as time goes.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.checked.elapsed() < REMEMBERED
+    }
+
+    /// True once, when it is time to check them again.
+    pub(super) fn is_to_be_checked(&self) -> bool {
+        self.checked.elapsed() >= CHECKED_AGAIN
+            && !self.is_checked_again.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// All that is remembered.
+#[derive(Debug)]
+pub(super) struct Memory {
+    known: Cache<Tag, Arc<Known>>,
+    /// The change of any user that they were wrong after.
+    wrong: Cache<Tag, u64>,
+    users: Box<[AtomicU64]>,
+    any_user: AtomicU64,
+    groups: AtomicU64,
+    hasher: RandomState,
+}
+
+impl Memory {
+    pub(super) fn new() -> Self {
+        let weigh = |_: &Tag, known: &Arc<Known>| {
+            let grants = known.account.principal.grants() * GRANT_BYTES;
+            u32::try_from(KNOWN_BYTES + grants).unwrap_or(u32::MAX)
+        };
+        Self {
+            known: Cache::builder()
+                .max_capacity(MAX_KNOWN_BYTES)
+                .weigher(weigh)
+                .time_to_idle(KNOWN_IDLE)
+                .build(),
+            wrong: Cache::builder().max_capacity(MAX_WRONG).time_to_live(WRONG_REMEMBERED).build(),
+            users: (0..FLOORS).map(|_| AtomicU64::new(0)).collect(),
+            any_user: AtomicU64::new(0),
+            groups: AtomicU64::new(0),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// A user was written.
+    pub(super) fn user_changed(&self, name: &str, revision: Revision) {
+        self.users[self.floor_of(name)].fetch_max(revision.0, Ordering::AcqRel);
+        self.any_user.fetch_max(revision.0, Ordering::AcqRel);
+    }
+
+    /// A user group was written.
+    pub(super) fn groups_changed(&self, revision: Revision) {
+        self.groups.fetch_max(revision.0, Ordering::AcqRel);
+    }
+
+    /// The account of a user, as it was read.
+    pub(super) fn account(&self, snapshot: &UserSnapshot) -> Arc<Account> {
+        let name = snapshot.user.user_name.as_str();
+        let rights = Rights::of(snapshot.groups.iter().map(|group| &group.spec));
+        Arc::new(Account {
+            principal: Principal::user(name, rights),
+            password: snapshot.user.password.clone(),
+            token: snapshot.user.token.clone(),
+            store_revision: snapshot.store_revision,
+            floor: self.floor_of(name),
+        })
+    }
+
+    /// Whether an account is still what the store holds.
+    pub(super) fn is_true(&self, account: &Account) -> bool {
+        let read = account.store_revision.0;
+        read >= self.users[account.floor].load(Ordering::Acquire)
+            && read >= self.groups.load(Ordering::Acquire)
+    }
+
+    /// Credentials that were right once; whether they count is another question.
+    pub(super) fn known(&self, tag: &Tag) -> Option<Arc<Known>> {
+        self.known.get(tag)
+    }
+
+    /// Remembers right credentials.
+    pub(super) fn keep(&self, tag: Tag, known: Known) {
+        self.wrong.invalidate(&tag);
+        self.known.insert(tag, Arc::new(known));
+    }
+
+    /// The last change of any user, to be handed to [`Memory::keep_wrong`].
+    pub(super) fn last_change(&self) -> u64 {
+        self.any_user.load(Ordering::Acquire)
+    }
+
+    /// Remembers wrong credentials, which were compared with all users as they were after a
+    /// change.
+    pub(super) fn keep_wrong(&self, tag: Tag, last_change: u64) {
+        self.known.invalidate(&tag);
+        self.wrong.insert(tag, last_change);
+    }
+
+    /// Whether credentials are known to be wrong. A change of any user may make them right.
+    pub(super) fn is_wrong(&self, tag: &Tag) -> bool {
+        self.wrong.get(tag).is_some_and(|change| change == self.last_change())
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a hash is cut to an index")]
+    fn floor_of(&self, user: &str) -> usize {
+        self.hasher.hash_one(user) as usize % FLOORS
+    }
+}

@@ -1,0 +1,126 @@
+//! How often somebody may be wrong.
+//!
+//! Only failures count: a place is taken before a check and given back when it was right. There
+//! are two counts, and both must have a place: of an address, and of a user name as one address
+//! knows it. So whoever guesses one user's password behind the same NAT or proxy as a fleet does
+//! not keep the fleet's user out, and a fleet whose devices all come at once is only told to wait
+//! a moment. Credentials that were valid before never come here.
+
+use moka::sync::Cache;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What one count allows.
+#[derive(Debug, Clone, Copy)]
+struct Rule {
+    /// At once.
+    burst: f64,
+    /// And then one in this time, in seconds.
+    seconds: f64,
+}
+
+/// A provider's NAT has people who mistype; a guesser gets one try a second.
+const ADDRESS: Rule = Rule { burst: 30.0, seconds: 1.0 };
+/// A person mistypes a few times.
+const USER: Rule = Rule { burst: 10.0, seconds: 5.0 };
+/// Counts that are kept. One that is dropped starts again from its burst, which helps a guesser
+/// with a hundred thousand addresses, whom the turns of hashing limit anyway.
+const MAX_COUNTS: u64 = 100_000;
+/// After this time without a failure a count is full again anyway.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// The counts.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    counts: Cache<u64, Arc<Mutex<Count>>>,
+    hasher: RandomState,
+}
+
+/// Places that are left.
+#[derive(Debug)]
+struct Count {
+    left: f64,
+    at: Instant,
+}
+
+/// A place that was taken in both counts. Dropped, it is used up.
+#[derive(Debug)]
+pub(super) struct Place {
+    taken: [(Arc<Mutex<Count>>, Rule); 2],
+}
+
+/// No place, and when there will be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct TooMany {
+    pub(in super::super) retry_after: Duration,
+}
+
+impl Throttle {
+    pub(super) fn new() -> Self {
+        let counts = Cache::builder().max_capacity(MAX_COUNTS).time_to_idle(IDLE).build();
+        Self { counts, hasher: RandomState::new() }
+    }
+
+    /// Takes a place for a user name, or what else is guessed, from an address.
+    pub(super) fn take(&self, address: IpAddr, user: &str) -> Result<Place, TooMany> {
+        let address = network(address);
+        let of_address = self.count(self.hasher.hash_one(address), ADDRESS);
+        let of_user = self.count(self.hasher.hash_one((address, user)), USER);
+        // The rarer one first, so that a user that is guessed does not use up its address.
+        of_user.lock().unwrap_or_else(PoisonError::into_inner).take(USER)?;
+        let taken = of_address.lock().unwrap_or_else(PoisonError::into_inner).take(ADDRESS);
+        if let Err(too_many) = taken {
+            give_back(&of_user, USER);
+            return Err(too_many);
+        }
+        Ok(Place { taken: [(of_user, USER), (of_address, ADDRESS)] })
+    }
+
+    fn count(&self, key: u64, rule: Rule) -> Arc<Mutex<Count>> {
+        let full = || Arc::new(Mutex::new(Count { left: rule.burst, at: Instant::now() }));
+        self.counts.get_with(key, full)
+    }
+}
+
+impl Place {
+    /// It was right after all.
+    pub(super) fn give_back(self) {
+        for (count, rule) in &self.taken {
+            give_back(count, *rule);
+        }
+    }
+}
+
+fn give_back(count: &Mutex<Count>, rule: Rule) {
+    let mut count = count.lock().unwrap_or_else(PoisonError::into_inner);
+    count.left = (count.left + 1.0).min(rule.burst);
+}
+
+impl Count {
+    fn take(&mut self, rule: Rule) -> Result<(), TooMany> {
+        let now = Instant::now();
+        let passed = now.duration_since(self.at).as_secs_f64();
+        self.left = (self.left + passed / rule.seconds).min(rule.burst);
+        self.at = now;
+        if self.left < 1.0 {
+            let retry_after = Duration::from_secs_f64((1.0 - self.left) * rule.seconds);
+            return Err(TooMany { retry_after });
+        }
+        self.left -= 1.0;
+        Ok(())
+    }
+}
+
+/// What one customer of a provider has: an IPv4 address, or an IPv6 network.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
