@@ -1,5 +1,6 @@
 //! Credentials as a request presents them: the value of its `Authorization` header, read.
 
+use super::user::MAX_SECRET_BYTES;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -25,8 +26,32 @@ pub enum Presented {
 }
 
 impl Presented {
-    /// Reads a header's value; none when it is neither of the two forms.
+    /// Reads a header's value; none when it is neither of the two forms. A secret with a NUL is
+    /// nobody's: bcrypt would take it for another one.
     pub fn parse(value: &[u8]) -> Option<Self> {
+        Self::read(value).filter(|presented| !presented.secret().contains(&0))
+    }
+
+    /// The same as bcrypt sees them: cut where it stops reading. Credentials that it cannot tell
+    /// apart are one and the same to whoever remembers them.
+    #[must_use]
+    pub fn as_hashed(mut self) -> Self {
+        match &mut self {
+            Self::Basic { password, .. } => password.truncate(MAX_SECRET_BYTES),
+            Self::Bearer(token) => token.truncate(MAX_SECRET_BYTES),
+        }
+        self
+    }
+
+    /// The password or the token.
+    pub fn secret(&self) -> &[u8] {
+        match self {
+            Self::Basic { password, .. } => password,
+            Self::Bearer(token) => token,
+        }
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
         let space = value.iter().position(|byte| *byte == b' ')?;
         let (scheme, rest) = value.split_at(space);
         let rest = rest.trim_ascii();

@@ -33,23 +33,26 @@ pub struct User {
 }
 
 /// The name of a user or a user group. People have blanks and umlauts in their names, and mail
-/// addresses; a colon would end it in `Basic` credentials, and a slash in a path.
+/// addresses; a colon would end it in `Basic` credentials, and a slash in a path. What cannot be
+/// seen, or turns the line it is printed on, would make one name look like another.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountName(String);
 
 impl AccountName {
-    /// Checks a name. The replacement character is what becomes of a path that is no UTF-8: as a
-    /// name it would be everybody's.
+    /// Checks a name.
     pub fn new(text: impl Into<String>) -> Result<Self, String> {
         let text = text.into();
-        let is_odd =
-            |c: char| c.is_control() || matches!(c, ':' | '/' | char::REPLACEMENT_CHARACTER);
+        let is_odd = |c: char| match c {
+            ':' | '/' => true,
+            ' ' => false,
+            c => !c.is_alphanumeric() && !c.is_ascii_graphic(),
+        };
         if text.is_empty() {
             Err("must not be empty".to_owned())
         } else if text.len() > MAX_NAME_BYTES {
             Err(format!("must be at most {MAX_NAME_BYTES} bytes, this has {}", text.len()))
         } else if text.contains(is_odd) || text.trim() != text || matches!(&*text, "." | "..") {
-            let rule = "must hold no `:`, `/` or control character, and no blank at its ends";
+            let rule = "must hold only letters, digits, blanks between others, and ASCII signs but `:` and `/`";
             Err(format!("{rule}, got `{}`", clip(&text)))
         } else {
             Ok(Self(text))
@@ -118,10 +121,27 @@ impl UserFields {
         Ok(decoded)
     }
 
+    /// Refuses what is a hash: whoever saw a user once would know it, and log in with it.
+    pub fn refuse_hashes(&self) -> Result<(), Invalid> {
+        for (field, secret) in [("password", &self.password), ("token", &self.token)] {
+            if secret.as_ref().is_some_and(|secret| is_hash(secret.expose())) {
+                let reason = "is a hash, as the API shows it, and not the secret itself";
+                return Err(Invalid::field(field, reason));
+            }
+        }
+        Ok(())
+    }
+
     /// True when nothing is given that could change a user.
     pub fn is_empty(&self) -> bool {
         self.password.is_none() && self.token.is_none()
     }
+}
+
+/// Whether a text has bcrypt's form: `$2b$12$` and 53 characters.
+fn is_hash(text: &str) -> bool {
+    let form = text.as_bytes();
+    form.len() == 60 && form.starts_with(b"$2") && form[3] == b'$' && form[6] == b'$'
 }
 
 /// Reads a new password or token. A reason never holds the value.

@@ -175,3 +175,43 @@ async fn read_only_keys_alone_are_no_change() {
     assert_eq!(manager.send("PUT", "/device_groups/eu/update", body).await, nothing());
     assert_eq!(manager.get("/apps/web").await.1["app_id"], 1);
 }
+
+#[tokio::test]
+async fn cron_jobs_are_members_like_apps() {
+    let manager = Manager::start().await;
+    for name in ["backup", "clean", "gone"] {
+        manager.create_job(name).await;
+    }
+    manager.create_app("web").await;
+    let body = json!({ "apps": ["web"], "cron_jobs": ["clean", "gone", "clean", "backup"] });
+    let (status, group) = manager.send("POST", "/device_groups/eu", body).await;
+    assert_eq!(status, 200, "{group}");
+    assert_eq!(group["cron_jobs"], json!(["clean", "gone", "backup"]), "each once, in their order");
+    // An app is no cron job, nor the other way round.
+    for (body, flag) in [
+        (json!({ "cron_jobs": ["web"] }), "cron_job_exists"),
+        (json!({ "apps": ["backup"] }), "app_exists"),
+        (json!({ "apps": ["web"], "cron_jobs": ["backup", "web"] }), "cron_job_exists"),
+    ] {
+        for method in ["POST", "PUT", "PATCH"] {
+            let got = manager.send(method, "/device_groups/eu/update", body.clone()).await;
+            assert_eq!(got, (403, json!({ flag: false })), "{method} {body}");
+        }
+    }
+    // Deleted, it stays in the list, may be sent back, and once out is unknown.
+    assert_eq!(manager.send("DELETE", "/cron_jobs/gone", NONE).await.0, 200);
+    let (_, group) = manager.get("/device_groups/eu").await;
+    assert_eq!(group["cron_jobs"], json!(["clean", "gone", "backup"]));
+    let (status, group) = manager.send("PUT", "/device_groups/eu/update", group).await;
+    assert_eq!((status, &group["device_group_id"]), (202, &json!(2)));
+    let fewer = json!({ "cron_jobs": ["backup"] });
+    let (status, group) = manager.send("PATCH", "/device_groups/eu/update", fewer).await;
+    assert_eq!((status, &group["apps"]), (202, &json!(["web"])));
+    let again = json!({ "cron_jobs": ["backup", "gone"] });
+    let got = manager.send("PATCH", "/device_groups/eu/update", again).await;
+    assert_eq!(got, (403, json!({ "cron_job_exists": false })));
+    // Not given to a replacement, the list becomes empty.
+    let (status, group) =
+        manager.send("POST", "/device_groups/eu/update", json!({ "apps": ["web"] })).await;
+    assert_eq!((status, &group["cron_jobs"]), (202, &json!([])));
+}

@@ -1,6 +1,8 @@
 //! The embedded store: its contract, and which files it refuses.
 
-use crate::store_contract::{a_snapshot_is_one_moment, app, contract, group};
+use crate::store_contract::{
+    a_snapshot_is_one_moment, a_user_is_read_at_one_moment, app, contract, group,
+};
 use nebula::model::{App, DeviceGroup};
 use nebula::store::{DATABASE_FILE, Kind, OpenError, SqliteStore, Store, StoreError};
 use rusqlite::Connection;
@@ -31,6 +33,70 @@ async fn it_keeps_the_contract() {
 async fn inv_04_a_snapshot_holds_what_existed_together() {
     let folder = TempDir::new().unwrap();
     a_snapshot_is_one_moment(open(folder.path()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inv_04_a_user_and_its_groups_are_read_together() {
+    let folder = TempDir::new().unwrap();
+    a_user_is_read_at_one_moment(open(folder.path()).await).await;
+}
+
+/// The schema of the first release, to the letter: a file that it wrote keeps its members.
+const FIRST_SCHEMA: &str = "
+    CREATE TABLE documents (
+        kind TEXT NOT NULL, name TEXT NOT NULL, uid BLOB NOT NULL, revision INTEGER NOT NULL,
+        body TEXT NOT NULL, PRIMARY KEY (kind, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE members (
+        app TEXT NOT NULL, device_group TEXT NOT NULL, PRIMARY KEY (app, device_group)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX members_by_group ON members (device_group);
+    CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL) STRICT;
+    INSERT INTO meta VALUES (1, 4242);
+    INSERT INTO documents VALUES ('app', 'web', x'0102030405060708090a0b0c', 4000,
+        '{\"app_id\":3,\"app_name\":\"web\",\"docker_image\":\"nginx:1\"}');
+    INSERT INTO documents VALUES ('device_group', 'eu', x'0102030405060708090a0b0d', 4242,
+        '{\"device_group\":\"eu\",\"device_group_id\":2,\"prune_id\":5,\"apps\":[\"web\",\"gone\"],\"cron_jobs\":[]}');
+    INSERT INTO members VALUES ('web', 'eu'), ('gone', 'eu');
+    PRAGMA application_id = 0x6e656275;
+    PRAGMA user_version = 1;
+";
+
+#[tokio::test]
+async fn a_file_of_the_first_release_keeps_what_it_holds() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join(DATABASE_FILE);
+    Connection::open(&file).unwrap().execute_batch(FIRST_SCHEMA).unwrap();
+    for _ in 0..2 {
+        let store = open(folder.path()).await;
+        let snapshot = store.group_snapshot("eu").await.unwrap().unwrap();
+        assert_eq!((snapshot.group.device_group_id, snapshot.group.prune_id), (2, 5));
+        assert_eq!(snapshot.apps[0].app_id, 3);
+        assert_eq!(snapshot.revision().0, 4242);
+        assert!(snapshot.store_revision.0 >= 4242);
+        assert!(store.token_owners(None).await.unwrap().is_empty());
+    }
+    let store = open(folder.path()).await;
+    // A write of a member, of one that comes into being, and a deletion find the group.
+    let web = store.find::<App>("web").await.unwrap().unwrap();
+    assert_eq!(
+        store.update(web.clone(), web.identity.revision.unwrap()).await.unwrap().device_groups,
+        ["eu"]
+    );
+    assert_eq!(store.create(app("gone")).await.unwrap().device_groups, ["eu"]);
+    let gone = store.delete(Kind::App, "web").await.unwrap();
+    assert_eq!(gone.device_groups, ["eu"]);
+    let eu = store.find::<DeviceGroup>("eu").await.unwrap().unwrap();
+    assert_eq!(eu.identity.revision, Some(gone.revision));
+    drop(store);
+    let db = Connection::open(&file).unwrap();
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    let old: i64 = db
+        .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'members'", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!((version, old), (2, 0));
 }
 
 #[tokio::test]

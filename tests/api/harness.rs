@@ -2,7 +2,10 @@
 
 use async_trait::async_trait;
 use nebula::config::{Credentials, Secret};
-use nebula::model::Revision;
+use nebula::model::{
+    AccountName, Identity, Revision, SecretHash, User, UserGroup, UserGroupFields, UserGroupSpec,
+    token_id,
+};
 use nebula::modes::manager::{Config, Dependencies, Limits, run};
 use nebula::store::{
     GroupSnapshot, Kind, Object, SqliteStore, Store, StoreError, UserSnapshot, Written,
@@ -12,7 +15,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -78,6 +81,16 @@ impl Manager {
         manager
     }
 
+    /// One over a store that the test holds as well.
+    pub(crate) async fn moody() -> (Self, Arc<Moody>) {
+        let folder = TempDir::new().unwrap();
+        let moody = Moody::over(Arc::new(SqliteStore::open(folder.path()).await.unwrap()));
+        let store = Arc::clone(&moody);
+        let mut manager = Self::over(config(folder.path()), store, Limits::default()).await;
+        manager.folder = Some(folder);
+        (manager, moody)
+    }
+
     /// One over this store and configuration.
     pub(crate) async fn over(config: Config, store: Arc<dyn Store>, limits: Limits) -> Self {
         let (listening, address) = oneshot::channel();
@@ -111,6 +124,38 @@ impl Manager {
 
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         self.send("GET", path, Value::Null).await
+    }
+
+    /// A request with these credentials.
+    pub(crate) fn request_as(&self, who: &str, method: &str, path: &str) -> RequestBuilder {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        self.client.request(method, self.url(path)).header("authorization", who)
+    }
+
+    /// [`Manager::send`] with these credentials.
+    pub(crate) async fn send_as(
+        &self,
+        who: &str,
+        method: &str,
+        path: &str,
+        body: Value,
+    ) -> (u16, Value) {
+        let request = self.request_as(who, method, &format!("/api/v2{path}"));
+        let request = if body.is_null() { request } else { request.json(&body) };
+        read(request.send().await.unwrap()).await
+    }
+
+    /// The status that these credentials get where any valid ones do.
+    pub(crate) async fn login(&self, who: &str) -> u16 {
+        self.send_as(who, "GET", "/status", Value::Null).await.0
+    }
+
+    /// A cron job that must not exist yet.
+    pub(crate) async fn create_job(&self, name: &str) -> Value {
+        let body = json!({ "docker_image": "job:1", "schedule": "0 * * * *" });
+        let (status, job) = self.send("POST", &format!("/cron_jobs/{name}"), body).await;
+        assert_eq!(status, 200, "{job}");
+        job
     }
 
     /// An app that must not exist yet.
@@ -178,9 +223,64 @@ pub(crate) async fn read(response: Response) -> (u16, Value) {
 }
 
 pub(crate) fn basic() -> String {
+    basic_of(USER, PASSWORD)
+}
+
+/// The header of a user and a password, which may be any bytes.
+pub(crate) fn basic_of(user: &str, password: impl AsRef<[u8]>) -> String {
     use base64::Engine;
-    let pair = format!("{USER}:{PASSWORD}");
+    let pair = [user.as_bytes(), b":", password.as_ref()].concat();
     format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+}
+
+/// The header of a token.
+pub(crate) fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+/// A hash of the lowest cost: tests of what the hash is for need not wait for it.
+pub(crate) fn cheap_hash(secret: impl AsRef<[u8]>) -> SecretHash {
+    SecretHash::new(bcrypt::hash(secret, 4).unwrap())
+}
+
+/// Puts a user straight into a store: the password `NAME-password` and the token `NAME-token`.
+/// Returns the header of the password.
+pub(crate) async fn seed_user(store: &dyn Store, name: &str) -> String {
+    let password = format!("{name}-password");
+    seed_secrets(store, name, &password, &format!("{name}-token")).await;
+    basic_of(name, password)
+}
+
+/// Puts a user with these secrets straight into a store.
+pub(crate) async fn seed_secrets(store: &dyn Store, name: &str, password: &str, token: &str) {
+    store.create(user(name, cheap_hash(password), cheap_hash(token), token)).await.unwrap();
+}
+
+/// A user with these hashes.
+pub(crate) fn user(name: &str, password: SecretHash, hash: SecretHash, token: &str) -> User {
+    User {
+        identity: Identity::default(),
+        user_name: AccountName::new(name).unwrap(),
+        password,
+        token: hash,
+        token_id: token_id(token).map(str::to_owned),
+    }
+}
+
+/// A user group of the wire.
+pub(crate) fn user_group(name: &str, body: Value) -> UserGroup {
+    let Value::Object(body) = body else { panic!("no object: {body}") };
+    let fields = UserGroupFields::decode(body, None, nebula::model::Unknown::Refuse).unwrap();
+    UserGroup {
+        identity: Identity::default(),
+        user_group: AccountName::new(name).unwrap(),
+        spec: UserGroupSpec::default().with(fields),
+    }
+}
+
+/// Puts a user group straight into a store.
+pub(crate) async fn seed_group(store: &dyn Store, name: &str, body: Value) {
+    store.create(user_group(name, body)).await.unwrap();
 }
 
 /// A store that does what a test tells it to, around a real one.
@@ -197,6 +297,8 @@ pub(crate) struct Moody {
     pub(crate) arrived: Notify,
     /// Opens the gate for one.
     pub(crate) open: Notify,
+    /// How often a user was read.
+    pub(crate) users_read: AtomicUsize,
 }
 
 impl Moody {
@@ -208,6 +310,7 @@ impl Moody {
             gate: AtomicBool::new(false),
             arrived: Notify::new(),
             open: Notify::new(),
+            users_read: AtomicUsize::new(0),
         })
     }
 
@@ -275,6 +378,7 @@ impl Store for Moody {
 
     async fn user_snapshot(&self, name: &str) -> Result<Option<UserSnapshot>, StoreError> {
         self.check()?;
+        self.users_read.fetch_add(1, Ordering::SeqCst);
         let snapshot = self.inner.user_snapshot(name).await;
         self.pass().await;
         snapshot

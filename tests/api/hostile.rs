@@ -1,6 +1,8 @@
 //! Input that means harm. Each is refused in the contract's words, and the manager serves on.
 
-use crate::harness::{Manager, Moody, PATIENCE, basic, config, read, rest};
+use crate::harness::{
+    Manager, Moody, PATIENCE, basic, basic_of, bearer, config, read, rest, seed_group, seed_user,
+};
 use nebula::modes::manager::Limits;
 use nebula::store::SqliteStore;
 use serde_json::{Value, json};
@@ -13,9 +15,12 @@ use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn inv_08_bodies_that_are_no_object_are_refused() {
-    let manager = Manager::start().await;
+    let (manager, store) = Manager::moody().await;
     manager.create_app("web").await;
+    manager.create_job("job").await;
     manager.create_group("eu", &[]).await;
+    seed_user(&*store, "ann").await;
+    seed_group(&*store, "ops", json!({})).await;
     let deep = |open: &str, close: &str| {
         format!("{{\"env_vars\":{}{}}}", open.repeat(100_000), close.repeat(100_000))
     };
@@ -49,6 +54,13 @@ async fn inv_08_bodies_that_are_no_object_are_refused() {
         ("POST", "/device_groups/new"),
         ("PATCH", "/device_groups/eu/update"),
         ("POST", "/device_groups/eu/update"),
+        ("POST", "/cron_jobs/new"),
+        ("PATCH", "/cron_jobs/job/update"),
+        ("POST", "/cron_jobs/job/update"),
+        ("POST", "/users/new"),
+        ("PUT", "/users/ann/update"),
+        ("POST", "/user_groups/new"),
+        ("PUT", "/user_groups/ops/update"),
     ] {
         for body in &bodies {
             let request = manager.request(method, &format!("/api/v2{path}")).body(body.clone());
@@ -61,6 +73,9 @@ async fn inv_08_bodies_that_are_no_object_are_refused() {
     }
     assert_eq!(manager.get("/apps/web").await.1["app_id"], json!(1));
     assert_eq!(manager.get("/apps").await.1, json!({ "apps": ["web"] }));
+    assert_eq!(manager.get("/cron_jobs/job").await.1["cron_job_id"], json!(1));
+    assert_eq!(manager.get("/users").await.1, json!({ "users": ["ann"] }));
+    assert_eq!(manager.get("/user_groups").await.1, json!({ "user_groups": ["ops"] }));
 }
 
 #[tokio::test]
@@ -86,6 +101,55 @@ async fn inv_08_huge_values_are_refused_by_field() {
     let (status, answer) =
         manager.send("POST", "/device_groups/new", json!({ "apps": many(50_000, "a") })).await;
     assert!(status == 400 && answer["apps"].is_string());
+    let grants: serde_json::Map<String, Value> =
+        (0..10_001).map(|index| (format!("n{index}"), json!("rw"))).collect();
+    let schedule = |text: &str| json!({ "docker_image": "a", "schedule": text });
+    let job = |field: &str, value: Value| json!({ "docker_image": "a", "schedule": "@daily", field: value });
+    for (path, body, field) in [
+        ("/cron_jobs/new", schedule(&"*".repeat(900_000)), "schedule"),
+        ("/cron_jobs/new", schedule(&"1,".repeat(400_000)), "schedule"),
+        ("/cron_jobs/new", schedule(&"* ".repeat(400_000)), "schedule"),
+        ("/cron_jobs/new", schedule("18446744073709551616 * * * *"), "schedule"),
+        ("/cron_jobs/new", schedule("0-59/4294967296 * * * *"), "schedule"),
+        ("/cron_jobs/new", job("volumes", many(50_000, "/a:/b")), "volumes"),
+        ("/cron_jobs/new", job("docker_image", json!("x".repeat(900_000))), "docker_image"),
+        ("/device_groups/new", json!({ "cron_jobs": many(50_000, "a") }), "cron_jobs"),
+        ("/users/new", json!({ "password": "x".repeat(900_000) }), "password"),
+        ("/users/new", json!({ "token": "x".repeat(900_000) }), "token"),
+        ("/user_groups/new", json!({ "apps": grants.clone() }), "apps"),
+        ("/user_groups/new", json!({ "cron_jobs": grants.clone() }), "cron_jobs"),
+        ("/user_groups/new", json!({ "device_groups": grants }), "device_groups"),
+        ("/user_groups/new", json!({ "group_members": many(50_000, "a") }), "group_members"),
+    ] {
+        let (status, answer) = manager.send("POST", path, body).await;
+        assert!(status == 400 && answer[field].is_string(), "{path} {field} {answer}");
+        assert!(answer.to_string().len() < 1_000, "{path} {field}");
+    }
+    for path in ["/cron_jobs", "/users", "/user_groups"] {
+        let path = format!("{path}/{}", "n".repeat(30_000));
+        assert_eq!(manager.get(&path).await.0, 403, "such a name is merely not found");
+    }
+}
+
+/// Credentials of any size and form cost what they must and no more.
+#[tokio::test]
+async fn inv_08_huge_and_odd_credentials_are_merely_wrong() {
+    let (manager, store) = Manager::moody().await;
+    seed_user(&*store, "ann").await;
+    for who in [
+        basic_of("ann", "x".repeat(20_000)),
+        basic_of(&"n".repeat(20_000), "x"),
+        basic_of("a\0b", "x"),
+        basic_of("%", "%"),
+        basic_of("'; --", "x"),
+        bearer(&"x".repeat(20_000)),
+        bearer(&format!("nebula_{}_x", "0".repeat(16))),
+        bearer(&format!("nebula_{}", "_".repeat(5_000))),
+        format!("Basic {}", "=".repeat(5_000)),
+    ] {
+        assert_eq!(manager.login(&who).await, 401, "{who:.60}");
+    }
+    manager.assert_alive().await;
 }
 
 #[tokio::test]

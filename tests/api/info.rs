@@ -75,6 +75,69 @@ async fn a_member_that_was_deleted_is_left_out_until_it_comes_back() {
     assert_eq!(manager.info("eu").await["apps_list"], json!(["a", "b"]));
 }
 
+/// Whole cron jobs, in the group's order; each change of one shows at once and makes the revision
+/// rise.
+#[tokio::test]
+async fn inv_03_it_follows_the_group_s_cron_jobs() {
+    let manager = Manager::start().await;
+    let clean = manager.create_job("clean").await;
+    let backup = manager.create_job("backup").await;
+    manager.create_job("other").await;
+    manager.create_app("web").await;
+    let body = json!({ "cron_jobs": ["clean", "backup"] });
+    let group = manager.send("POST", "/device_groups/eu", body).await.1;
+    let expected = json!({
+        "apps": [], "apps_list": [], "cron_jobs": [clean, backup],
+        "cron_jobs_list": ["clean", "backup"], "prune_id": 1, "device_group_id": 1,
+        "revision": group["revision"],
+    });
+    assert_eq!(manager.info("eu").await, expected);
+    let info = nebula::model::Desired::decode(expected.to_string().as_bytes()).unwrap();
+    assert_eq!(info.cron_jobs, ["clean", "backup"], "a worker can read it");
+    let job = || json!({ "docker_image": "job:2", "schedule": "@daily" });
+    let mut last = group["revision"].as_u64().unwrap();
+    for (method, path, body, listed) in [
+        (
+            "PUT",
+            "/cron_jobs/backup/update",
+            json!({ "running": false }),
+            json!(["clean", "backup"]),
+        ),
+        ("POST", "/cron_jobs/clean/update", job(), json!(["clean", "backup"])),
+        ("DELETE", "/cron_jobs/clean", NONE, json!(["backup"])),
+        ("DELETE", "/cron_jobs/backup", NONE, json!([])),
+        ("POST", "/cron_jobs/clean", job(), json!(["clean"])),
+        ("POST", "/cron_jobs/backup", job(), json!(["clean", "backup"])),
+        (
+            "PATCH",
+            "/device_groups/eu/update",
+            json!({ "cron_jobs": ["backup", "clean"] }),
+            json!(["backup", "clean"]),
+        ),
+        ("DELETE", "/cron_jobs/backup", NONE, json!(["clean"])),
+    ] {
+        let (status, answer) = manager.send(method, path, body).await;
+        assert!((200..300).contains(&status), "{method} {path} {answer}");
+        let info = manager.info("eu").await;
+        assert_eq!(info["cron_jobs_list"], listed, "{method} {path}");
+        let revision = info["revision"].as_u64().unwrap();
+        assert!(revision > last, "{method} {path}");
+        last = revision;
+        if path.starts_with("/cron_jobs") && method != "DELETE" {
+            let shown = info["cron_jobs"].as_array().unwrap();
+            assert!(shown.contains(&answer), "{method} {path}: the whole job as it is now");
+        }
+    }
+    // What is no member touches nothing.
+    let before = manager.info("eu").await;
+    for (method, path) in
+        [("POST", "/apps/web/stop"), ("DELETE", "/cron_jobs/other"), ("DELETE", "/apps/web")]
+    {
+        manager.send(method, path, NONE).await;
+    }
+    assert_eq!(manager.info("eu").await, before);
+}
+
 #[tokio::test]
 async fn inv_05_every_change_shows_at_once() {
     let manager = Manager::start().await;

@@ -1,7 +1,11 @@
 //! What every store must do. Each implementation runs it.
 
-use nebula::model::{App, AppFields, DeviceGroup, Identity, Name, Revision, Unknown};
-use nebula::store::{Kind, Noun, Store, StoreError};
+use crate::harness::{cheap_hash, user, user_group};
+use nebula::model::{
+    App, AppFields, CronJob, CronJobFields, DeviceGroup, Identity, Name, Revision, Unknown, User,
+    UserGroup,
+};
+use nebula::store::{Kind, Noun, Object, Store, StoreError};
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +17,21 @@ pub(crate) fn app(name: &str) -> App {
     let fields = AppFields::decode(body.as_object().unwrap().clone(), None, Unknown::Refuse);
     let spec = fields.unwrap().into_spec().unwrap();
     App { identity: Identity::default(), app_id: 1, app_name: Name::new(name).unwrap(), spec }
+}
+
+pub(crate) fn cron_job(name: &str) -> CronJob {
+    let body = json!({ "docker_image": "job:1", "schedule": "@daily", "env_vars": { "A": "b" } });
+    let fields = CronJobFields::decode(body.as_object().unwrap().clone(), None, Unknown::Refuse);
+    let spec = fields.unwrap().into_spec().unwrap();
+    let cron_job_name = Name::new(name).unwrap();
+    CronJob { identity: Identity::default(), cron_job_id: 1, cron_job_name, spec }
+}
+
+/// A user with a token of the managers' form, of this id, or of another form.
+fn user_with(name: &str, token_id: Option<u8>) -> User {
+    let made = token_id.map(|id| nebula::model::new_token([id; 8], name));
+    let token = made.map_or_else(|| format!("{name}-token"), |made| made.expose().clone());
+    user(name, cheap_hash("p"), cheap_hash(&token), &token)
 }
 
 pub(crate) fn group(name: &str, apps: &[&str]) -> DeviceGroup {
@@ -34,6 +53,10 @@ pub(crate) async fn contract(store: Arc<dyn Store>) {
     names_the_groups_a_write_touches(&*store).await;
     reads_a_group_as_one(&*store).await;
     exactly_one_writer_wins(&store).await;
+    keeps_every_kind(&*store).await;
+    raises_the_groups_of_a_cron_job(&*store).await;
+    reads_a_user_as_one(&*store).await;
+    finds_the_owners_of_a_token(&*store).await;
 }
 
 async fn keeps_what_it_is_given(store: &dyn Store) {
@@ -140,6 +163,187 @@ async fn exactly_one_writer_wins(store: &Arc<dyn Store>) {
     let won = tasks.join_all().await.into_iter().flatten().count();
     assert_eq!(won, 1);
     store.delete(Kind::App, "c").await.unwrap();
+}
+
+async fn keeps_every_kind(store: &dyn Store) {
+    let grants = json!({
+        "group_members": ["b", "a"], "apps": { "x": "rw", "": "ro" }, "admin": true,
+        "cron_jobs": { "j": "ro" }, "device_groups": { "g": "rw" }, "pruning_allowed": true,
+    });
+    let objects: [Object; 5] = [
+        app("same").into(),
+        cron_job("same").into(),
+        group("same", &["same"]).into(),
+        user_with("same", Some(1)).into(),
+        user_group("same", grants).into(),
+    ];
+    let mut last = Revision(0);
+    for object in &objects {
+        let (kind, name) = (object.kind(), object.name());
+        let written = store.insert(object.clone()).await.unwrap();
+        assert!(written.revision > last, "one order for all kinds");
+        assert_eq!(store.get(kind, name).await.unwrap(), Some(written.object.clone()));
+        assert!(matches!(store.insert(object.clone()).await, Err(StoreError::AlreadyExists)));
+        let replaced = store.replace(object.clone(), written.revision).await.unwrap();
+        let stale = store.replace(object.clone(), written.revision).await;
+        assert!(matches!(stale, Err(StoreError::Conflict)), "{kind}");
+        assert_eq!(store.get(kind, name).await.unwrap(), Some(replaced.object));
+        last = replaced.revision;
+    }
+    for object in objects {
+        let (kind, name) = (object.kind(), object.name().to_owned());
+        assert_eq!(store.names(kind).await.unwrap(), [&*name], "{kind}");
+        store.delete(kind, &name).await.unwrap();
+        assert_eq!(store.get(kind, &name).await.unwrap(), None);
+        assert!(matches!(store.delete(kind, &name).await, Err(StoreError::NotFound)));
+    }
+}
+
+/// As with apps: what devices are told must never go back. Other kinds' members touch no device.
+async fn raises_the_groups_of_a_cron_job(store: &dyn Store) {
+    let lists = |name: &str, jobs: &[&str]| DeviceGroup {
+        cron_jobs: jobs.iter().map(|job| (*job).to_owned()).collect(),
+        ..group(name, &[])
+    };
+    store.create(cron_job("second")).await.unwrap();
+    store.create(cron_job("first")).await.unwrap();
+    store.create(lists("g1", &["second", "none", "first"])).await.unwrap();
+    store.create(lists("g2", &["first"])).await.unwrap();
+    // An app of the same name, listed nowhere, is another thing.
+    assert!(store.create(app("first")).await.unwrap().device_groups.is_empty());
+    assert!(store.delete(Kind::App, "first").await.unwrap().device_groups.is_empty());
+    let snapshot = store.group_snapshot("g1").await.unwrap().unwrap();
+    let names: Vec<&str> = snapshot.cron_jobs.iter().map(|j| j.cron_job_name.as_str()).collect();
+    assert_eq!(names, ["second", "first"], "in the group's order");
+    let first = store.find::<CronJob>("first").await.unwrap().unwrap();
+    let mut changed = store.update(first.clone(), first.revision()).await.unwrap();
+    changed.device_groups.sort();
+    assert_eq!(changed.device_groups, ["g1", "g2"]);
+    let snapshot = store.group_snapshot("g2").await.unwrap().unwrap();
+    assert_eq!(snapshot.revision(), changed.revision);
+    let mut gone = store.delete(Kind::CronJob, "first").await.unwrap();
+    gone.device_groups.sort();
+    assert_eq!(gone.device_groups, ["g1", "g2"]);
+    for (name, left) in [("g1", 1), ("g2", 0)] {
+        let snapshot = store.group_snapshot(name).await.unwrap().unwrap();
+        assert_eq!((snapshot.revision(), snapshot.cron_jobs.len()), (gone.revision, left));
+        assert_eq!(snapshot.group.device_group_id, 1);
+    }
+    store.delete(Kind::CronJob, "second").await.unwrap();
+    store.delete(Kind::DeviceGroup, "g1").await.unwrap();
+    store.delete(Kind::DeviceGroup, "g2").await.unwrap();
+}
+
+async fn reads_a_user_as_one(store: &dyn Store) {
+    let in_groups = async || {
+        let snapshot = store.user_snapshot("ann").await.unwrap().unwrap();
+        let mut names: Vec<String> =
+            snapshot.groups.iter().map(|group| group.user_group.as_str().to_owned()).collect();
+        names.sort();
+        (names, snapshot.store_revision)
+    };
+    let members =
+        |name: &str, members: &[&str]| user_group(name, json!({ "group_members": members }));
+    // A group may name a user before there is one.
+    store.create(members("g1", &["ann", "bob"])).await.unwrap();
+    assert_eq!(store.user_snapshot("ann").await.unwrap(), None);
+    let ann = store.create(user_with("ann", None)).await.unwrap();
+    assert!(ann.device_groups.is_empty());
+    let snapshot = store.user_snapshot("ann").await.unwrap().unwrap();
+    assert_eq!(snapshot.user, ann.object);
+    let g2 = store.create(members("g2", &["ann"])).await.unwrap();
+    store.create(members("g3", &["bob", "an", "Ann"])).await.unwrap();
+    // A device group that lists an app of the user's name is none of its groups.
+    let later = store.create(group("ann", &["ann"])).await.unwrap();
+    let (groups, revision) = in_groups().await;
+    assert_eq!(groups, ["g1", "g2"]);
+    assert!(revision >= later.revision, "every write up to it is in there");
+    let changed = store.update(members("g2", &[]), g2.revision).await.unwrap();
+    assert!(changed.device_groups.is_empty());
+    assert_eq!(in_groups().await.0, ["g1"]);
+    // Deleted and created again, the user is in the groups that name it.
+    store.delete(Kind::User, "ann").await.unwrap();
+    assert_eq!(store.user_snapshot("ann").await.unwrap(), None);
+    store.create(user_with("ann", None)).await.unwrap();
+    assert_eq!(in_groups().await.0, ["g1"]);
+    store.delete(Kind::UserGroup, "g1").await.unwrap();
+    assert!(in_groups().await.0.is_empty());
+    // A group that was deleted and created again starts without members.
+    store.create(members("g1", &[])).await.unwrap();
+    assert!(in_groups().await.0.is_empty());
+    for name in ["g1", "g2", "g3"] {
+        store.delete(Kind::UserGroup, name).await.unwrap();
+    }
+    store.delete(Kind::DeviceGroup, "ann").await.unwrap();
+    store.delete(Kind::User, "ann").await.unwrap();
+}
+
+async fn finds_the_owners_of_a_token(store: &dyn Store) {
+    let owners = async |id: Option<&str>| store.token_owners(id).await.unwrap();
+    for (name, id) in [("d", None), ("c", Some(1)), ("b", None), ("a", Some(1)), ("e", Some(2))] {
+        store.create(user_with(name, id)).await.unwrap();
+    }
+    // Other kinds have no tokens.
+    store.create(app("f")).await.unwrap();
+    let [one, two] = ["0101010101010101", "0202020202020202"];
+    assert_eq!(owners(Some(one)).await, ["a", "c"], "sorted; an id may be shared");
+    assert_eq!(owners(Some(two)).await, ["e"]);
+    assert_eq!(owners(None).await, ["b", "d"], "those whose token has none");
+    for unknown in ["", "0303030303030303", "%", "0101"] {
+        assert!(owners(Some(unknown)).await.is_empty(), "{unknown}");
+    }
+    // A new token is found by its own id from then on.
+    let last = store.find::<User>("e").await.unwrap().unwrap().revision();
+    let last = store.update(user_with("e", Some(1)), last).await.unwrap().revision;
+    assert!(owners(Some(two)).await.is_empty());
+    assert_eq!(owners(Some(one)).await, ["a", "c", "e"]);
+    store.update(user_with("e", None), last).await.unwrap();
+    assert_eq!(owners(None).await, ["b", "d", "e"]);
+    for name in ["a", "b", "c", "d", "e"] {
+        store.delete(Kind::User, name).await.unwrap();
+    }
+    assert!(owners(Some(one)).await.is_empty() && owners(None).await.is_empty());
+    store.delete(Kind::App, "f").await.unwrap();
+}
+
+/// A user's two halves, the user and the group, are changed in turn; a reader must never see one
+/// from before and the other from after.
+pub(crate) async fn a_user_is_read_at_one_moment(store: Arc<dyn Store>) {
+    let of = |admin: bool| user_group("g", json!({ "group_members": ["ann"], "admin": admin }));
+    let made = store.create(user_with("ann", Some(0))).await.unwrap();
+    let group = store.create(of(false)).await.unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let mut readers = JoinSet::new();
+    for _ in 0..3 {
+        let (store, done) = (Arc::clone(&store), Arc::clone(&done));
+        readers.spawn(async move {
+            let mut seen = Vec::new();
+            while !done.load(Ordering::SeqCst) {
+                let snapshot = store.user_snapshot("ann").await.unwrap().unwrap();
+                let is_admin = snapshot.groups.iter().any(|group: &UserGroup| group.spec.admin);
+                seen.push((snapshot.store_revision, (snapshot.user.token_id.unwrap(), is_admin)));
+            }
+            seen
+        });
+    }
+    let mut states = HashMap::new();
+    let (mut user_revision, mut group_revision) = (made.revision, group.revision);
+    let mut is_admin = false;
+    for round in 1..100 {
+        let id = format!("{round:02x}").repeat(8);
+        user_revision =
+            store.update(user_with("ann", Some(round)), user_revision).await.unwrap().revision;
+        states.insert(user_revision, (id.clone(), is_admin));
+        is_admin = !is_admin;
+        group_revision = store.update(of(is_admin), group_revision).await.unwrap().revision;
+        states.insert(group_revision, (id, is_admin));
+    }
+    done.store(true, Ordering::SeqCst);
+    let seen: Vec<_> = readers.join_all().await.into_iter().flatten().collect();
+    let known = seen.iter().filter_map(|(revision, state)| Some((states.get(revision)?, state)));
+    let known: Vec<_> = known.collect();
+    assert!(!known.is_empty(), "the readers saw what was written");
+    assert!(known.iter().all(|(expected, state)| expected == state));
 }
 
 /// What a group's devices are told, but for its order: the group's id and each app's.

@@ -21,8 +21,9 @@ RULES = {
     "schedule": r".*",
     # Bytes are counted, and a pattern counts characters.
     "password": r"must be at most 72 bytes, .*",
-    "user_name": r"must be at most 128 bytes, .*",
-    "user_group": r"must be at most 128 bytes, .*",
+    # What is a letter is a long list.
+    "user_name": r"must be at most 128 bytes, .*|must hold only letters, digits, .*",
+    "user_group": r"must be at most 128 bytes, .*|must hold only letters, digits, .*",
 }
 
 POSITIVE = "Positive test case"

@@ -7,6 +7,8 @@ mod cases;
 mod kills;
 mod laws;
 mod model;
+mod model_access;
+mod model_jobs;
 mod rollouts;
 mod support;
 mod trouble;

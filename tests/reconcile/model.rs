@@ -150,7 +150,7 @@ fn an_app_of_the_original_has_neither_uid_nor_revision() {
     assert_eq!(read.version().uid, None);
 }
 
-fn any_json() -> impl Strategy<Value = Value> {
+pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),

@@ -9,21 +9,26 @@ use super::reply::{Claimed, Why};
 use super::routes::Route;
 use axum::response::Response;
 use hyper::{Method, StatusCode};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Lines about those who were not let in, in each [`WINDOW`]. Guessers come in hundreds a second,
-/// and tell nothing new.
+/// Lines about refusals in each [`WINDOW`]. Guessers come in hundreds a second, and tell nothing
+/// new.
 const MAX_LINES: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(10);
 /// The longest path that is logged.
 const MAX_PATH: usize = 300;
 
-/// Counts the lines about those who were not let in.
+/// Principals whose refusals are counted apart; it begins anew when there are more.
+const MAX_PRINCIPALS: usize = 1_000;
+
+/// Counts the lines about refusals: of those who were not let in, all together, and of each
+/// principal, so that none can hide another's.
 #[derive(Debug, Default)]
-pub(super) struct Audit(Mutex<Window>);
+pub(super) struct Audit(Mutex<HashMap<String, Window>>);
 
 #[derive(Debug, Default)]
 struct Window {
@@ -54,26 +59,34 @@ impl Audit {
         let code = status.as_u16();
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => {
-                let Some(left_out) = self.line() else { return true };
+                let Some(left_out) = self.line("") else { return true };
                 let claimed = response.extensions().get::<Claimed>();
                 let who = claimed.map_or("", |claimed| claimed.0.as_str());
                 tracing::info!(who, %address, method, path, status = code, why, left_out, "not let in");
             }
-            _ if why == Why::FORBIDDEN.0 => {
-                tracing::info!(who, %address, method, path, status = code, "not permitted");
-            }
-            _ if is_read || route.is_empty() => {}
-            _ if status.is_success() => {
+            _ if status.is_success() && !is_read && !route.is_empty() => {
                 tracing::info!(who, %address, method, path, status = code, "write done");
             }
-            _ => tracing::info!(who, %address, method, path, status = code, why, "write refused"),
+            _ if why == Why::FORBIDDEN.0 => {
+                let Some(left_out) = self.line(who) else { return true };
+                tracing::info!(who, %address, method, path, status = code, left_out, "not permitted");
+            }
+            _ if is_read || route.is_empty() => {}
+            _ => {
+                let Some(left_out) = self.line(who) else { return true };
+                tracing::info!(who, %address, method, path, status = code, why, left_out, "write refused");
+            }
         }
         false
     }
 
     /// Takes a line, with the number of those that were left out before it.
-    fn line(&self) -> Option<u64> {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn line(&self, who: &str) -> Option<u64> {
+        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if windows.len() >= MAX_PRINCIPALS && !windows.contains_key(who) {
+            windows.clear();
+        }
+        let window = windows.entry(who.to_owned()).or_default();
         let now = Instant::now();
         if window.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {
             (window.since, window.lines) = (Some(now), 0);

@@ -4,6 +4,7 @@
 //! panics on any bytes.
 
 use super::Shared;
+use super::operation::permit_again;
 use super::reply::Refusal;
 use crate::model::strict_object;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -13,6 +14,12 @@ use hyper::http::request::Parts;
 use serde_json::{Map, Value};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A body that took longer has its sender asked again: what was taken away from them meanwhile
+/// must not be used.
+const SLOW: Duration = Duration::from_millis(500);
 
 /// The name in a path. It need not be a valid one: what is not a name is merely not found.
 pub(super) struct ObjectName(pub(super) String);
@@ -51,13 +58,20 @@ impl FromRequest<Arc<Shared>> for Payload {
 
     async fn from_request(request: Request, state: &Arc<Shared>) -> Result<Self, Refusal> {
         let limit = state.limits.body_bytes;
-        let body = request.into_body();
+        let (parts, body) = request.into_parts();
+        let begun = Instant::now();
         if body.size_hint().lower() > limit as u64 {
             return Err(Refusal::TooLarge(limit));
         }
         let collected = Limited::new(body, limit).collect();
         match tokio::time::timeout(state.limits.body, collected).await {
-            Ok(Ok(body)) => Ok(Self::parse(&body.to_bytes())),
+            Ok(Ok(body)) => {
+                // Who it was, and what they might, was asked before the body came.
+                if begun.elapsed() > SLOW {
+                    permit_again(state, &parts).await?;
+                }
+                Ok(Self::parse(&body.to_bytes()))
+            }
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge(limit)),
             Ok(Err(_)) => Err(Refusal::Body("the body ended early".to_owned())),
             Err(_) => Err(Refusal::BodyTooSlow),

@@ -5,7 +5,7 @@
 //! Invariant: an operation cannot be made without saying which permission it needs.
 
 use super::Shared;
-use super::auth::{Permission, Principal};
+use super::auth::{Permission, Principal, Recognised};
 use super::body::ObjectName;
 use super::reply::Refusal;
 use super::routes::Route;
@@ -14,7 +14,9 @@ use axum::handler::Handler;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
+use hyper::http::request::Parts;
 use serde_json::Value;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// The methods that the API has.
@@ -195,9 +197,33 @@ async fn permitted(
         }
         Permission::Any | Permission::Admin | Permission::Prune => String::new(),
     };
-    if principal.may(permission, &object) {
-        next.run(Request::from_parts(parts, body)).await
-    } else {
-        Refusal::Forbidden.into_response()
+    if !principal.may(permission, &object) {
+        return Refusal::Forbidden.into_response();
+    }
+    parts.extensions.insert(Needs { permission, object });
+    next.run(Request::from_parts(parts, body)).await
+}
+
+/// What a request that goes on needs.
+#[derive(Debug, Clone)]
+struct Needs {
+    permission: Permission,
+    object: String,
+}
+
+/// Asks again who sent a request and whether they may.
+pub(super) async fn permit_again(manager: &Shared, parts: &Parts) -> Result<(), Refusal> {
+    let principal = match manager.auth.recognise(&parts.headers) {
+        Recognised::Principal(principal) => principal,
+        Recognised::Nobody => return Err(Refusal::Unauthorized),
+        Recognised::Unknown(claim) => {
+            // They were right a moment ago: whoever is wrong now is no guesser.
+            let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+            manager.auth.verify(&claim, nowhere).await.map_err(Refusal::Denied)?
+        }
+    };
+    match parts.extensions.get::<Needs>() {
+        Some(needs) if !principal.may(needs.permission, &needs.object) => Err(Refusal::Forbidden),
+        _ => Ok(()),
     }
 }

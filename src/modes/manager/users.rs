@@ -43,6 +43,7 @@ pub(super) async fn create(
     refuse_existing::<User>(&manager, &name).await?;
     let user_name = new_account_name("user_name", &name)?;
     let fields = UserFields::decode(body.fields()?.clone(), Some(&name))?;
+    fields.refuse_hashes()?;
     let mut generated = Map::new();
     let mut given_or_made = |key: &str, given: Option<Secret<String>>, make: fn() -> _| {
         given.unwrap_or_else(|| {
@@ -81,6 +82,7 @@ pub(super) async fn update(
     // A user that is sent back as it was read holds hashes. Hashed again, they would lock it out.
     fields.password = fields.password.filter(|given| given.expose() != user.password.as_str());
     fields.token = fields.token.filter(|given| given.expose() != user.token.as_str());
+    fields.refuse_hashes()?;
     let user = change(&manager, Change::new(&who, "update", &name), fields).await?;
     Ok(ok(&user))
 }

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 /// The cost of new hashes, which the API's clients expect: 2^12 rounds.
 const COST: u32 = 12;
@@ -18,6 +18,10 @@ const COST: u32 = 12;
 const MAX_WAITING: usize = 128;
 /// The most known ones that wait, a core: it is less than a second's work.
 const MAX_KNOWN_A_CORE: usize = 4;
+/// The priority of hashing, of 0 (that of serving) to 19: it gets a tenth of a core that is wanted
+/// by others, and all of one that is not.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
 /// A hash of the cost of new ones, of nothing anybody knows: it is checked where there is no user,
 /// so that their absence cannot be told by the time.
 const NOBODY: &str = "$2b$12$sildZpua2.kGIwrP0vOvbekxJoVByfGl4IBWkYxh9q3biZBHet5OC";
@@ -120,11 +124,30 @@ impl Hashing {
         let turn = Arc::clone(&turns.free).acquire_owned().await.map_err(|_| Busy)?;
         drop(waiting);
         self.computed.get_or_create(&Hashed { lane }).inc();
-        let task = tokio::task::spawn_blocking(move || {
+        let (send, outcome) = oneshot::channel();
+        // A thread of its own, because its priority cannot be raised again; next to a hash, making
+        // one costs nothing.
+        let thread = std::thread::Builder::new().name("hash".to_owned()).spawn(move || {
             let _turn = turn;
-            work()
+            give_way();
+            // Nobody waits any more for what the manager's end has overtaken.
+            let _ = send.send(work());
         });
-        task.await.map_err(|_| Busy)
+        if let Err(error) = thread {
+            tracing::error!(%error, "no thread to hash on");
+            return Err(Busy);
+        }
+        outcome.await.map_err(|_| Busy)
+    }
+}
+
+/// Lets this thread wait whenever one that serves wants the core. On a machine with few cores,
+/// requests would else wait some milliseconds behind each hash.
+fn give_way() {
+    // Linux takes the process for the thread here; elsewhere it would be the whole process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "hashing keeps its priority");
     }
 }
 

@@ -33,10 +33,20 @@ use sha2::Sha256;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use subtle::ConstantTimeEq;
 use throttle::Throttle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
+
+/// Tokens that wait to be compared with each user's. A search takes seconds, and whoever stands
+/// further behind has given up before it begins.
+const MAX_SEARCHES: usize = 8;
+/// How often a look is repeated because users change meanwhile; each round that fails is one in
+/// which an admin changed somebody.
+const MAX_ROUNDS: usize = 5;
+/// A request that ends before this was given up by its client, and not by its own limit.
+const GIVEN_UP_EARLY: Duration = Duration::from_secs(20);
 
 /// What memory says of a request's credentials.
 pub(super) enum Recognised {
@@ -98,6 +108,7 @@ pub(super) struct Authenticator {
     /// Checking a token against all users takes long; one at a time, so that it does not take
     /// every turn.
     searches: Semaphore,
+    waiting_searches: Semaphore,
     /// Verifications that are going on: equal credentials are verified once.
     running: Mutex<HashMap<Tag, watch::Receiver<Option<Outcome>>>>,
     store: Arc<dyn Store>,
@@ -122,7 +133,7 @@ impl Authenticator {
         let mac = Hmac::<Sha256>::new(&key.into());
         let configured = |name: &str, presented: &Presented| Configured {
             tag: tag(&mac, presented),
-            principal: Principal::admin(name),
+            principal: Principal::local(name),
         };
         let basic = admin.map(|admin| {
             let password = admin.password.expose().clone().into_bytes();
@@ -135,11 +146,12 @@ impl Authenticator {
             mac,
             basic,
             bearer,
-            everybody: (!enabled).then(|| Principal::admin("anybody")),
+            everybody: (!enabled).then(|| Principal::local("anybody")),
             memory: Memory::new(),
             throttle: Throttle::new(),
             hashing: Hashing::new(metrics.hashes.clone()),
             searches: Semaphore::new(1),
+            waiting_searches: Semaphore::new(MAX_SEARCHES),
             running: Mutex::default(),
             store,
         })
@@ -173,16 +185,18 @@ impl Authenticator {
         let Some(presented) = Presented::parse(value.as_bytes()) else {
             return Recognised::Nobody;
         };
-        let tag = tag(&self.mac, &presented);
+        let whole = tag(&self.mac, &presented);
         let configured = match presented {
             Presented::Basic { .. } => &self.basic,
             Presented::Bearer(_) => &self.bearer,
         };
         if let Some(configured) = configured
-            && bool::from(configured.tag.ct_eq(&tag))
+            && bool::from(configured.tag.ct_eq(&whole))
         {
             return Recognised::Principal(configured.principal.clone());
         }
+        let presented = presented.as_hashed();
+        let tag = tag(&self.mac, &presented);
         let claim = Claim { presented, tag };
         match self.memory.known(&tag) {
             Some(known) if known.is_fresh() && self.memory.is_true(&known.account) => {
@@ -227,7 +241,11 @@ impl Authenticator {
         let (here, claim) = (Arc::clone(self), claim.clone());
         tokio::spawn(async move {
             let done = Running { of: &here, tag: claim.tag };
-            let verified = here.examine(&claim, address).await.map_err(Arc::new);
+            let begun = Instant::now();
+            // The list holds one receiver. Whoever has waited long may come again for the answer;
+            // what was given up at once is not worth a hash for each user.
+            let is_wanted = || send.receiver_count() > 1 || begun.elapsed() > GIVEN_UP_EARLY;
+            let verified = here.examine(&claim, address, is_wanted).await.map_err(Arc::new);
             // Off the list first: whoever comes now finds memory up to date.
             drop(done);
             send.send_replace(Some(verified));
@@ -235,31 +253,61 @@ impl Authenticator {
         outcome
     }
 
-    async fn examine(&self, claim: &Claim, address: Option<IpAddr>) -> Result<Principal, Denied> {
-        let tag = claim.tag;
-        let last_change = self.memory.last_change();
-        if let Some(known) = self.memory.known(&tag)
+    async fn examine(
+        &self,
+        claim: &Claim,
+        address: Option<IpAddr>,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<Principal, Denied> {
+        if let Some(known) = self.memory.known(&claim.tag)
             && let Some(principal) = self.examine_known(claim, &known).await?
         {
             return Ok(principal);
         }
         let place = match address {
             Some(address) => {
-                Some(self.throttle.take(address, claim.subject()).map_err(Denied::TooMany)?)
+                let is_guessable =
+                    claim.token_id().is_none() || self.suspects(claim).await?.is_empty();
+                let place = self.throttle.take(address, claim.subject(), is_guessable);
+                Some(place.map_err(Denied::TooMany)?)
             }
             None => None,
         };
-        let (found, claimed) = self.search(claim).await?;
-        let Some(known) = found else {
-            self.memory.keep_wrong(tag, last_change);
-            return Err(Denied::Wrong(claimed));
-        };
-        if let Some(place) = place {
+        let examined = self.examine_stranger(claim, is_wanted).await;
+        // Only who was wrong has used a place up, not who could not be looked at.
+        if let Some(place) = place
+            && !matches!(examined, Err(Denied::Wrong(_)))
+        {
             place.give_back();
         }
-        let principal = known.account.principal.clone();
-        self.memory.keep(tag, known);
-        Ok(principal)
+        examined
+    }
+
+    /// Credentials that memory does not know. A change that is acknowledged meanwhile counts, for
+    /// whoever asks after it waits for this same outcome.
+    async fn examine_stranger(
+        &self,
+        claim: &Claim,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<Principal, Denied> {
+        for _ in 0..MAX_ROUNDS {
+            let last_change = self.memory.last_change();
+            let (found, claimed) = self.search(claim, &is_wanted).await?;
+            if let Some(known) = found {
+                if self.memory.is_true(&known.account) {
+                    let principal = known.account.principal.clone();
+                    self.memory.keep(claim.tag, known);
+                    return Ok(principal);
+                }
+                if let Some(principal) = self.examine_known(claim, &known).await? {
+                    return Ok(principal);
+                }
+            } else if last_change == self.memory.last_change() {
+                self.memory.keep_wrong(claim.tag, last_change);
+                return Err(Denied::Wrong(claimed));
+            }
+        }
+        Err(Denied::Busy)
     }
 
     /// Credentials that were right before: only the user's own changes can have made them wrong.
@@ -268,53 +316,68 @@ impl Authenticator {
         claim: &Claim,
         known: &Known,
     ) -> Result<Option<Principal>, Denied> {
-        let account = match self.account(known.account.principal.name()).await {
-            Ok(Some(account)) => account,
-            Ok(None) => return Ok(None),
-            // A store that is away has not changed its mind; the hash is still computed.
-            Err(StoreError::Unavailable { .. }) if self.memory.is_true(&known.account) => {
-                Arc::clone(&known.account)
+        let mut checked = known.checked;
+        for _ in 0..MAX_ROUNDS {
+            let account = match self.account(known.account.principal.name()).await {
+                Ok(Some(account)) => account,
+                Ok(None) => return Ok(None),
+                // A store that is away has not changed its mind; the hash is still computed.
+                Err(StoreError::Unavailable { .. }) if self.memory.is_true(&known.account) => {
+                    Arc::clone(&known.account)
+                }
+                Err(error) => return Err(Denied::Store(error)),
+            };
+            if *claim.hash_of(&account) != known.hash {
+                return Ok(None);
             }
-            Err(error) => return Err(Denied::Store(error)),
-        };
-        if *claim.hash_of(&account) != known.hash {
-            return Ok(None);
+            if checked.elapsed() >= memory::CHECKED_AGAIN {
+                match self.hashing.matches(Lane::Trusted, claim.secret(), &known.hash).await {
+                    Ok(false) => return Ok(None),
+                    // A fleet with more users than this machine can hash once a minute still
+                    // works: the store was asked just now, and equal credentials match an equal
+                    // hash.
+                    Ok(true) | Err(Busy) => checked = Instant::now(),
+                }
+            }
+            // Else it was changed while the hash was computed.
+            if self.memory.is_true(&account) {
+                let principal = account.principal.clone();
+                self.memory.keep(claim.tag, Known::new(account, known.hash.clone(), checked));
+                return Ok(Some(principal));
+            }
         }
-        let is_due = known.checked.elapsed() >= memory::CHECKED_AGAIN;
-        let checked = if is_due {
-            match self.hashing.matches(Lane::Trusted, claim.secret(), &known.hash).await {
-                Ok(false) => return Ok(None),
-                // A fleet with more users than this machine can hash once a minute still works:
-                // the store was asked just now, and equal credentials match an equal hash.
-                Ok(true) | Err(Busy) => Instant::now(),
+        Err(Denied::Busy)
+    }
+
+    /// The users whose credentials these may be.
+    async fn suspects(&self, claim: &Claim) -> Result<Vec<String>, Denied> {
+        match &claim.presented {
+            Presented::Basic { user, .. } => Ok(vec![user.clone()]),
+            Presented::Bearer(_) => {
+                self.store.token_owners(claim.token_id()).await.map_err(Denied::Store)
             }
-        } else {
-            known.checked
-        };
-        let principal = account.principal.clone();
-        self.memory.keep(claim.tag, Known::new(account, known.hash.clone(), checked));
-        Ok(Some(principal))
+        }
     }
 
     /// Looks for the user whose credentials these are. When they are nobody's, the second says
     /// whom they were meant for, if that can be told.
-    async fn search(&self, claim: &Claim) -> Result<(Option<Known>, Option<String>), Denied> {
-        let (names, _turn) = match &claim.presented {
-            Presented::Basic { user, .. } => (vec![user.clone()], None),
-            Presented::Bearer(token) => {
-                let id = std::str::from_utf8(token).ok().and_then(token_id);
-                let names = self.store.token_owners(id).await.map_err(Denied::Store)?;
-                let turn = match id {
-                    Some(_) => None,
-                    None => Some(self.searches.acquire().await.map_err(|_| Denied::Busy)?),
-                };
-                (names, turn)
-            }
+    async fn search(
+        &self,
+        claim: &Claim,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<(Option<Known>, Option<String>), Denied> {
+        let suspects = self.suspects(claim).await?;
+        let is_one = suspects.len() == 1;
+        let _turn = match suspects.len() {
+            0 | 1 => None,
+            _ => Some(self.search_turn().await?),
         };
         let mut claimed = None;
-        let is_one = names.len() == 1;
         let mut is_hashed = false;
-        for name in names {
+        for name in suspects {
+            if !is_wanted() {
+                return Err(Denied::Busy);
+            }
             let Some(account) = self.account(&name).await.map_err(Denied::Store)? else { continue };
             let hash = claim.hash_of(&account).clone();
             is_hashed = true;
@@ -329,6 +392,12 @@ impl Authenticator {
         Ok((None, claimed))
     }
 
+    /// Waits until no other token is compared with each user's.
+    async fn search_turn(&self) -> Result<SemaphorePermit<'_>, Denied> {
+        let _waiting = self.waiting_searches.try_acquire().map_err(|_| Denied::Busy)?;
+        self.searches.acquire().await.map_err(|_| Denied::Busy)
+    }
+
     async fn account(&self, name: &str) -> Result<Option<Arc<Account>>, StoreError> {
         let snapshot = self.store.user_snapshot(name).await?;
         Ok(snapshot.map(|snapshot| self.memory.account(&snapshot)))
@@ -340,17 +409,20 @@ impl Claim {
     fn subject(&self) -> &str {
         match &self.presented {
             Presented::Basic { user, .. } => user,
-            Presented::Bearer(token) => {
-                std::str::from_utf8(token).ok().and_then(token_id).unwrap_or_default()
-            }
+            Presented::Bearer(_) => self.token_id().unwrap_or_default(),
+        }
+    }
+
+    /// What a token says of whose it is.
+    fn token_id(&self) -> Option<&str> {
+        match &self.presented {
+            Presented::Basic { .. } => None,
+            Presented::Bearer(token) => std::str::from_utf8(token).ok().and_then(token_id),
         }
     }
 
     fn secret(&self) -> &[u8] {
-        match &self.presented {
-            Presented::Basic { password, .. } => password,
-            Presented::Bearer(token) => token,
-        }
+        self.presented.secret()
     }
 
     fn hash_of<'a>(&self, account: &'a Account) -> &'a SecretHash {

@@ -46,9 +46,10 @@ struct Inner {
 }
 
 impl Principal {
-    /// One who may do everything.
-    pub(super) fn admin(name: &str) -> Self {
-        Self::user(name, Rights::all())
+    /// One of the manager's configuration, who may do everything. No stored user can have a name
+    /// with a colon, so the log tells them apart.
+    pub(super) fn local(name: &str) -> Self {
+        Self::user(&format!("local:{name}"), Rights::all())
     }
 
     /// A stored user.

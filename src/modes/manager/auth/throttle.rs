@@ -2,9 +2,13 @@
 //!
 //! Only failures count: a place is taken before a check and given back when it was right. There
 //! are two counts, and both must have a place: of an address, and of a user name as one address
-//! knows it. So whoever guesses one user's password behind the same NAT or proxy as a fleet does
-//! not keep the fleet's user out, and a fleet whose devices all come at once is only told to wait
-//! a moment. Credentials that were valid before never come here.
+//! knows it. So whoever guesses one user's password behind the same NAT as a fleet does not keep
+//! the fleet's user out, and a fleet whose devices all come at once is only told to wait a moment.
+//! Credentials that were valid before never come here.
+//!
+//! Whoever sprays names uses up the count of their address, and of all who share it. Two things
+//! help: a token whose id is somebody's has a count of its own, because nobody knows the ids of
+//! others; and behind a proxy that is trusted, the address is that of the proxy's client.
 
 use moka::sync::Cache;
 use std::hash::{BuildHasher, RandomState};
@@ -49,7 +53,7 @@ struct Count {
 /// A place that was taken in both counts. Dropped, it is used up.
 #[derive(Debug)]
 pub(super) struct Place {
-    taken: [(Arc<Mutex<Count>>, Rule); 2],
+    taken: Vec<(Arc<Mutex<Count>>, Rule)>,
 }
 
 /// No place, and when there will be one.
@@ -64,19 +68,31 @@ impl Throttle {
         Self { counts, hasher: RandomState::new() }
     }
 
-    /// Takes a place for a user name, or what else is guessed, from an address.
-    pub(super) fn take(&self, address: IpAddr, user: &str) -> Result<Place, TooMany> {
+    /// Takes a place for a user name, or what else is guessed, from an address. A subject that
+    /// nobody can guess does not use up its address.
+    pub(super) fn take(
+        &self,
+        address: IpAddr,
+        subject: &str,
+        is_guessable: bool,
+    ) -> Result<Place, TooMany> {
         let address = network(address);
-        let of_address = self.count(self.hasher.hash_one(address), ADDRESS);
-        let of_user = self.count(self.hasher.hash_one((address, user)), USER);
         // The rarer one first, so that a user that is guessed does not use up its address.
-        of_user.lock().unwrap_or_else(PoisonError::into_inner).take(USER)?;
-        let taken = of_address.lock().unwrap_or_else(PoisonError::into_inner).take(ADDRESS);
-        if let Err(too_many) = taken {
-            give_back(&of_user, USER);
-            return Err(too_many);
+        let mut rules = vec![(self.hasher.hash_one((address, subject)), USER)];
+        if is_guessable {
+            rules.push((self.hasher.hash_one(address), ADDRESS));
         }
-        Ok(Place { taken: [(of_user, USER), (of_address, ADDRESS)] })
+        let mut place = Place { taken: Vec::with_capacity(rules.len()) };
+        for (key, rule) in rules {
+            let count = self.count(key, rule);
+            let taken = count.lock().unwrap_or_else(PoisonError::into_inner).take(rule);
+            if let Err(too_many) = taken {
+                place.give_back();
+                return Err(too_many);
+            }
+            place.taken.push((count, rule));
+        }
+        Ok(place)
     }
 
     fn count(&self, key: u64, rule: Rule) -> Arc<Mutex<Count>> {
