@@ -6,22 +6,22 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 /// What Docker takes after the second colon of a volume.
-const VOLUME_MODES: [&str; 15] = [
-    "ro",
-    "rw",
-    "z",
-    "Z",
-    "nocopy",
-    "private",
-    "rprivate",
-    "shared",
-    "rshared",
-    "slave",
-    "rslave",
-    "consistent",
-    "cached",
-    "delegated",
-    "default",
+const VOLUME_MODES: [(&str, Mode); 15] = [
+    ("ro", Mode::Access),
+    ("rw", Mode::Access),
+    ("z", Mode::Label),
+    ("Z", Mode::Label),
+    ("nocopy", Mode::NoCopy),
+    ("private", Mode::Propagation),
+    ("rprivate", Mode::Propagation),
+    ("shared", Mode::Propagation),
+    ("rshared", Mode::Propagation),
+    ("slave", Mode::Propagation),
+    ("rslave", Mode::Propagation),
+    ("consistent", Mode::Consistency),
+    ("cached", Mode::Consistency),
+    ("delegated", Mode::Consistency),
+    ("default", Mode::Consistency),
 ];
 
 /// A bind of a path of the device, or a named volume, as `source:target[:mode]`.
@@ -65,13 +65,46 @@ impl Volume {
         if !target.starts_with('/') || clean.is_empty() {
             return Err(format!("`{shown}`: the target must be an absolute path other than `/`"));
         }
-        for mode in mode.into_iter().flat_map(|modes| modes.split(',')) {
-            if !VOLUME_MODES.contains(&mode) {
-                return Err(format!("`{shown}`: unknown mode `{}`, try `ro` or `rw`", clip(mode)));
-            }
+        if let Some(modes) = mode {
+            check_modes(modes, is_path).map_err(|reason| format!("`{shown}`: {reason}"))?;
         }
         Ok(Self { target: clean, text })
     }
+}
+
+/// Docker takes one mode of each family, propagation for paths alone and `nocopy` for named volumes
+/// alone.
+fn check_modes(modes: &str, is_path: bool) -> Result<(), String> {
+    let mut seen: Vec<Mode> = Vec::new();
+    for mode in modes.split(',') {
+        let known = VOLUME_MODES.iter().find(|(known, _)| *known == mode);
+        let Some((_, family)) = known else {
+            return Err(format!("unknown mode `{}`, try `ro` or `rw`", clip(mode)));
+        };
+        if seen.contains(family) {
+            return Err(format!("`{mode}` contradicts or repeats another mode"));
+        }
+        match family {
+            Mode::Propagation if !is_path => {
+                return Err(format!("`{mode}` is for paths of the device, not for named volumes"));
+            }
+            Mode::NoCopy if is_path => {
+                return Err(format!("`{mode}` is for named volumes, not for paths of the device"));
+            }
+            _ => seen.push(*family),
+        }
+    }
+    Ok(())
+}
+
+/// What modes exclude one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Access,
+    Label,
+    NoCopy,
+    Propagation,
+    Consistency,
 }
 
 /// A path as Docker compares it: without `.`, `..`, doubled and trailing slashes; `/` is empty.
@@ -123,7 +156,10 @@ impl Device {
             [host, container, permissions] => (*host, *container, *permissions),
             _ => return Err(format!("`{shown}` must be `/dev/host:/dev/container:rwm`")),
         };
-        if !on_host.starts_with('/') || !in_container.starts_with('/') || text.contains('\0') {
+        if text.contains(char::is_control) {
+            return Err(format!("`{shown}` must not hold control characters"));
+        }
+        if !on_host.starts_with('/') || !in_container.starts_with('/') {
             return Err(format!("`{shown}`: both paths must be absolute"));
         }
         if permissions.is_empty() || !permissions.chars().all(|c| "rwm".contains(c)) {

@@ -123,6 +123,8 @@ impl Item {
 /// Reads a port given as a number or as decimal text.
 fn port(value: &Value) -> Result<u16, Problem> {
     let number = match value {
+        // A whole number that no port is as long as is kept as a float.
+        Value::Number(number) if number.as_f64().is_some_and(|n| n.abs() >= 65_536.0) => None,
         Value::Number(number) if number.is_f64() => return Err(Problem::Form),
         Value::Number(number) => number.as_u64(),
         Value::String(text) => {

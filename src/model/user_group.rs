@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::ser::SerializeMap;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The most members of one group, and the most grants of one kind.
 const MAX_ITEMS: usize = 10_000;
@@ -155,57 +156,47 @@ impl Serialize for UserGroup {
     }
 }
 
-/// What a user may do: the union over their groups, where the stronger of two grants wins.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What a user may do: the union over their groups, where the stronger of two grants wins. The
+/// groups are shared by all who are in them, for a group of a fleet's users may grant thousands of
+/// things to thousands.
+#[derive(Debug, Clone, Default)]
 pub struct Rights {
-    /// May do everything.
-    pub admin: bool,
-    /// May order devices to remove unused images.
-    pub pruning: bool,
-    apps: Grants,
-    device_groups: Grants,
-    cron_jobs: Grants,
+    is_all: bool,
+    groups: Vec<Arc<UserGroupSpec>>,
 }
 
 impl Rights {
     /// Those of one who may do everything.
     pub fn all() -> Self {
-        Self { admin: true, ..Self::default() }
+        Self { is_all: true, groups: Vec::new() }
     }
 
     /// The union over some groups.
-    pub fn of<'a>(groups: impl IntoIterator<Item = &'a UserGroupSpec>) -> Self {
-        let mut rights = Self::default();
-        for group in groups {
-            rights.admin |= group.admin;
-            rights.pruning |= group.pruning_allowed;
-            add(&mut rights.apps, &group.apps);
-            add(&mut rights.device_groups, &group.device_groups);
-            add(&mut rights.cron_jobs, &group.cron_jobs);
-        }
-        rights
+    pub const fn of(groups: Vec<Arc<UserGroupSpec>>) -> Self {
+        Self { is_all: false, groups }
     }
 
-    /// How many grants they hold.
-    pub fn grants(&self) -> usize {
-        self.apps.len() + self.device_groups.len() + self.cron_jobs.len()
+    /// Whether they allow everything.
+    pub fn is_admin(&self) -> bool {
+        self.is_all || self.groups.iter().any(|group| group.admin)
+    }
+
+    /// Whether they allow to order devices to remove unused images.
+    pub fn may_prune(&self) -> bool {
+        self.is_admin() || self.groups.iter().any(|group| group.pruning_allowed)
     }
 
     /// Whether they allow an access to an object.
     pub fn allow(&self, kind: Granted, name: &str, access: Access) -> bool {
-        let grants = match kind {
-            Granted::App => &self.apps,
-            Granted::DeviceGroup => &self.device_groups,
-            Granted::CronJob => &self.cron_jobs,
+        let allows = |group: &UserGroupSpec| {
+            let grants = match kind {
+                Granted::App => &group.apps,
+                Granted::DeviceGroup => &group.device_groups,
+                Granted::CronJob => &group.cron_jobs,
+            };
+            group.admin || grants.get(name).is_some_and(|granted| *granted >= access)
         };
-        self.admin || grants.get(name).is_some_and(|granted| *granted >= access)
-    }
-}
-
-fn add(all: &mut Grants, more: &Grants) {
-    for (name, access) in more {
-        let strongest = all.entry(name.clone()).or_insert(*access);
-        *strongest = (*strongest).max(*access);
+        self.is_all || self.groups.iter().any(|group| allows(group))
     }
 }
 

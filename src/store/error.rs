@@ -18,6 +18,12 @@ pub enum StoreError {
     /// The store gave an object of another kind than it was asked for.
     #[error("the store gave an object of another kind")]
     WrongKind,
+    /// What a device group's devices run is more than any of them reads.
+    #[error("what the device group runs is larger than {limit} bytes together")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
     /// A kept object that this version cannot read.
     #[error("the kept {kind} `{name}` cannot be read")]
     Unreadable {

@@ -19,6 +19,7 @@ pub use sqlite::{DATABASE_FILE, OpenError, SqliteStore};
 
 use crate::model::{App, CronJob, DeviceGroup, Revision, User, UserGroup};
 use async_trait::async_trait;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// What a write did.
@@ -67,10 +68,29 @@ pub struct UserSnapshot {
     /// The user.
     pub user: User,
     /// Their groups, as far as this version can read them: one that it cannot read grants nothing.
-    pub groups: Vec<UserGroup>,
+    pub groups: Vec<SeenGroup>,
     /// The store's last revision when this was read.
     pub store_revision: Revision,
 }
+
+/// A user group of a user.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenGroup {
+    /// Its name.
+    pub name: String,
+    /// The revision of its last change.
+    pub revision: Revision,
+    /// What it holds; none when whoever asked has that already.
+    pub group: Option<Box<UserGroup>>,
+}
+
+/// User groups that whoever asks has already, with their revisions. A group of a fleet's users is
+/// large, and each of its users asks.
+pub type KnownGroups = HashMap<String, Revision>;
+
+/// The largest answer to a device, in bytes: clients read no more, and a few larger ones would fill
+/// the memory of a manager.
+pub const MAX_SNAPSHOT_BYTES: u64 = 16 << 20;
 
 /// A store of declarations.
 ///
@@ -100,11 +120,17 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// goes back.
     async fn delete(&self, kind: Kind, name: &str) -> Result<Written<()>, StoreError>;
 
-    /// A device group and its existing apps and cron jobs, as they are at one moment.
+    /// A device group and its existing apps and cron jobs, as they are at one moment. `TooLarge`
+    /// when they are more than [`MAX_SNAPSHOT_BYTES`] together.
     async fn group_snapshot(&self, name: &str) -> Result<Option<GroupSnapshot>, StoreError>;
 
-    /// A user and their user groups, as they are at one moment.
-    async fn user_snapshot(&self, name: &str) -> Result<Option<UserSnapshot>, StoreError>;
+    /// A user and their user groups, as they are at one moment. Groups that are `known` by the
+    /// revision that they have are not read.
+    async fn user_snapshot(
+        &self,
+        name: &str,
+        known: &KnownGroups,
+    ) -> Result<Option<UserSnapshot>, StoreError>;
 
     /// The names of the users whose token has this id, sorted; with none, of those whose token
     /// has no id.

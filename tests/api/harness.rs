@@ -8,7 +8,7 @@ use nebula::model::{
 };
 use nebula::modes::manager::{Config, Dependencies, Limits, run};
 use nebula::store::{
-    GroupSnapshot, Kind, Object, SqliteStore, Store, StoreError, UserSnapshot, Written,
+    GroupSnapshot, Kind, KnownGroups, Object, SqliteStore, Store, StoreError, UserSnapshot, Written,
 };
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -49,6 +49,7 @@ pub(crate) fn config(data_dir: &Path) -> Config {
         }),
         auth_token: Some(Secret::new(TOKEN.to_owned())),
         auth_enabled: true,
+        trusted_proxies: Vec::new(),
         data_dir: data_dir.to_owned(),
         tls: None,
         cache_time: Duration::from_secs(10),
@@ -376,10 +377,14 @@ impl Store for Moody {
         snapshot
     }
 
-    async fn user_snapshot(&self, name: &str) -> Result<Option<UserSnapshot>, StoreError> {
+    async fn user_snapshot(
+        &self,
+        name: &str,
+        known: &KnownGroups,
+    ) -> Result<Option<UserSnapshot>, StoreError> {
         self.check()?;
         self.users_read.fetch_add(1, Ordering::SeqCst);
-        let snapshot = self.inner.user_snapshot(name).await;
+        let snapshot = self.inner.user_snapshot(name, known).await;
         self.pass().await;
         snapshot
     }

@@ -284,3 +284,23 @@ async fn inv_09_a_store_that_is_down_spares_the_devices() {
     moody.is_down.store(false, Ordering::SeqCst);
     manager.create_app("web").await;
 }
+
+/// Nobody reads so much, and a few of them would fill the manager's memory.
+#[tokio::test]
+async fn inv_08_a_group_whose_answer_is_too_large_is_told_so_and_harms_no_other() {
+    let manager = Manager::start().await;
+    let names: Vec<String> = (0..18).map(|index| format!("app{index}")).collect();
+    for name in &names {
+        let variables: serde_json::Map<String, Value> =
+            (0..8).map(|index| (format!("V{index}"), "x".repeat(120_000).into())).collect();
+        let body = json!({ "docker_image": "nginx", "env_vars": variables });
+        assert_eq!(manager.send("POST", &format!("/apps/{name}"), body).await.0, 200);
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    manager.create_group("small", &names[..1]).await;
+    manager.create_group("large", &names).await;
+    let (status, answer) = manager.get("/device_groups/large/info").await;
+    let why = "what the device group runs is larger than 16777216 bytes together";
+    assert_eq!((status, answer), (500, json!({ "error": why })));
+    assert_eq!(manager.info("small").await["apps_list"], json!(["app0"]));
+}

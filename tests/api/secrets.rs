@@ -2,7 +2,7 @@
 //! or `Debug`.
 
 use crate::harness::{Manager, basic_of, bearer, cheap_hash, read, seed_user, user};
-use nebula::store::{Object, Store};
+use nebula::store::{KnownGroups, Object, Store};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::atomic::Ordering;
@@ -150,7 +150,7 @@ async fn inv_30_what_a_store_gives_prints_without_secrets() {
     let ann = user("ann", cheap_hash("s3cret"), cheap_hash(token.expose()), token.expose());
     let written = store.inner.create(ann).await.unwrap();
     let object: Object = written.object.clone().into();
-    let snapshot = store.user_snapshot("ann").await.unwrap().unwrap();
+    let snapshot = store.user_snapshot("ann", &KnownGroups::new()).await.unwrap().unwrap();
     for printed in [format!("{written:?}"), format!("{object:#?}"), format!("{snapshot:?}")] {
         assert!(printed.contains("ann") && printed.contains("***"), "{printed}");
         assert!(!printed.contains("$2b$") && !printed.contains("s3cret"), "{printed}");

@@ -247,3 +247,27 @@ async fn the_drain_ends_at_its_deadline() {
     manager.stop().await;
     assert_eq!(rest(&mut stuck).await, "");
 }
+
+/// Each takes a place among the connections, and there are only so many.
+#[tokio::test]
+async fn inv_08_a_stranger_that_says_nothing_gives_its_place_up() {
+    let head = Duration::from_millis(100);
+    let limits = Limits { head, idle: Duration::from_secs(3_600), ..Limits::default() };
+    let manager = Manager::with_limits(limits).await;
+    let request = |path: &str, head: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\n{head}\r\n");
+    let open = async |text: String| {
+        let mut stream = TcpStream::connect(manager.address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
+    };
+    let known = request("/api/v2/status", &format!("authorization: {}\r\n", basic()));
+    let mut known_stream = open(known.clone()).await;
+    assert_ne!(known_stream.read(&mut [0; 1024]).await.unwrap(), 0);
+    for text in [String::new(), request("/healthz", ""), request("/api/v2/status", "")] {
+        // It ends; what it was answered before that is of no interest.
+        rest(&mut open(text).await).await;
+    }
+    // The one whose owner is known is older, and stays.
+    known_stream.write_all(known.as_bytes()).await.unwrap();
+    assert_ne!(known_stream.read(&mut [0; 1024]).await.unwrap(), 0);
+}

@@ -3,9 +3,8 @@
 use crate::harness::{cheap_hash, user, user_group};
 use nebula::model::{
     App, AppFields, CronJob, CronJobFields, DeviceGroup, Identity, Name, Revision, Unknown, User,
-    UserGroup,
 };
-use nebula::store::{Kind, Noun, Object, Store, StoreError};
+use nebula::store::{Kind, KnownGroups, Noun, Object, Store, StoreError};
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -236,9 +235,9 @@ async fn raises_the_groups_of_a_cron_job(store: &dyn Store) {
 
 async fn reads_a_user_as_one(store: &dyn Store) {
     let in_groups = async || {
-        let snapshot = store.user_snapshot("ann").await.unwrap().unwrap();
+        let snapshot = store.user_snapshot("ann", &KnownGroups::new()).await.unwrap().unwrap();
         let mut names: Vec<String> =
-            snapshot.groups.iter().map(|group| group.user_group.as_str().to_owned()).collect();
+            snapshot.groups.iter().map(|group| group.name.clone()).collect();
         names.sort();
         (names, snapshot.store_revision)
     };
@@ -246,10 +245,10 @@ async fn reads_a_user_as_one(store: &dyn Store) {
         |name: &str, members: &[&str]| user_group(name, json!({ "group_members": members }));
     // A group may name a user before there is one.
     store.create(members("g1", &["ann", "bob"])).await.unwrap();
-    assert_eq!(store.user_snapshot("ann").await.unwrap(), None);
+    assert_eq!(store.user_snapshot("ann", &KnownGroups::new()).await.unwrap(), None);
     let ann = store.create(user_with("ann", None)).await.unwrap();
     assert!(ann.device_groups.is_empty());
-    let snapshot = store.user_snapshot("ann").await.unwrap().unwrap();
+    let snapshot = store.user_snapshot("ann", &KnownGroups::new()).await.unwrap().unwrap();
     assert_eq!(snapshot.user, ann.object);
     let g2 = store.create(members("g2", &["ann"])).await.unwrap();
     store.create(members("g3", &["bob", "an", "Ann"])).await.unwrap();
@@ -257,13 +256,20 @@ async fn reads_a_user_as_one(store: &dyn Store) {
     let later = store.create(group("ann", &["ann"])).await.unwrap();
     let (groups, revision) = in_groups().await;
     assert_eq!(groups, ["g1", "g2"]);
+    // What is known by its revision is not read again; what is known by another one is.
+    let known = KnownGroups::from([("g1".to_owned(), g2.revision), ("g2".to_owned(), g2.revision)]);
+    let snapshot = store.user_snapshot("ann", &known).await.unwrap().unwrap();
+    let mut read: Vec<(&str, bool)> =
+        snapshot.groups.iter().map(|seen| (seen.name.as_str(), seen.group.is_some())).collect();
+    read.sort_unstable();
+    assert_eq!(read, [("g1", true), ("g2", false)]);
     assert!(revision >= later.revision, "every write up to it is in there");
     let changed = store.update(members("g2", &[]), g2.revision).await.unwrap();
     assert!(changed.device_groups.is_empty());
     assert_eq!(in_groups().await.0, ["g1"]);
     // Deleted and created again, the user is in the groups that name it.
     store.delete(Kind::User, "ann").await.unwrap();
-    assert_eq!(store.user_snapshot("ann").await.unwrap(), None);
+    assert_eq!(store.user_snapshot("ann", &KnownGroups::new()).await.unwrap(), None);
     store.create(user_with("ann", None)).await.unwrap();
     assert_eq!(in_groups().await.0, ["g1"]);
     store.delete(Kind::UserGroup, "g1").await.unwrap();
@@ -319,8 +325,10 @@ pub(crate) async fn a_user_is_read_at_one_moment(store: Arc<dyn Store>) {
         readers.spawn(async move {
             let mut seen = Vec::new();
             while !done.load(Ordering::SeqCst) {
-                let snapshot = store.user_snapshot("ann").await.unwrap().unwrap();
-                let is_admin = snapshot.groups.iter().any(|group: &UserGroup| group.spec.admin);
+                let snapshot =
+                    store.user_snapshot("ann", &KnownGroups::new()).await.unwrap().unwrap();
+                let is_admin =
+                    snapshot.groups.iter().any(|seen| seen.group.as_ref().unwrap().spec.admin);
                 seen.push((snapshot.store_revision, (snapshot.user.token_id.unwrap(), is_admin)));
             }
             seen

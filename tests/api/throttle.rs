@@ -180,3 +180,74 @@ async fn a_client_that_gives_up_is_verified_all_the_same() {
     assert_eq!((known.unwrap(), read()), (200, 1), "it found the answer or waited for it");
     assert_eq!(manager.send_as(&ann, "GET", "/apps", Value::Null).await.0, 200);
 }
+
+#[tokio::test]
+async fn inv_11_a_new_token_is_not_shut_out_by_whoever_guesses_beside_it() {
+    let (manager, _store) = Manager::moody().await;
+    let made = manager.send("POST", "/users/dev", Value::Null).await.1;
+    let token = made["generated"]["token"].as_str().unwrap();
+    let names: Vec<String> = (0..40).map(|index| format!("user-{index}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    guess(&manager, &names).await;
+    assert_eq!(manager.login(&bearer(token)).await, 200, "nobody guesses the id of a token");
+    // Whoever makes an id up is a guesser like any other.
+    let mut made_up = 0_u64;
+    while manager.login(&bearer(&format!("nebula_{made_up:016x}_x"))).await == 401 {
+        made_up += 1;
+        assert!(made_up < MANY as u64, "nobody was told to wait");
+    }
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_each_client_has_an_address_of_its_own() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let store = Arc::new(nebula::store::SqliteStore::open(folder.path()).await.unwrap());
+    let mut config = crate::harness::config(folder.path());
+    config.trusted_proxies = ["127.0.0.0/8", "10.1.1.1/32"].map(|net| net.parse().unwrap()).into();
+    let manager = Manager::over(config, store, nebula::modes::manager::Limits::default()).await;
+    let ask = async |number: usize, forwarded: &str| {
+        let who = basic_of("ann", format!("guess-{forwarded}-{number}"));
+        let request = manager.request_as(&who, "GET", "/api/v2/status");
+        request.header("x-forwarded-for", forwarded).send().await.unwrap().status().as_u16()
+    };
+    let mut number = 0;
+    while ask(number, "192.0.2.1").await == 401 {
+        number += 1;
+        assert!(number < MANY, "nobody was told to wait");
+    }
+    // What a client wrote itself stands before what the proxy added.
+    assert_eq!(ask(0, "192.0.2.9, 192.0.2.1").await, 429);
+    assert_eq!(ask(0, "192.0.2.9, 192.0.2.1, 10.1.1.1").await, 429, "through two proxies");
+    assert_eq!(ask(0, "192.0.2.2").await, 401);
+    assert_eq!(ask(0, "192.0.2.1, 192.0.2.2:4711").await, 401);
+    assert_eq!(ask(0, "nonsense").await, 401, "it counts for the proxy");
+}
+
+/// How many hashes were computed for credentials that nobody knew yet.
+async fn hashes(manager: &Manager) -> u64 {
+    let metrics = manager.client.get(manager.url("/metrics")).send().await.unwrap();
+    let text = metrics.text().await.unwrap();
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("nebula_hashes_total{lane=\"open\"} "));
+    line.map_or(0, |number| number.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_change_of_one_user_or_of_any_group_makes_nobody_else_hash_again() {
+    let (manager, store) = Manager::moody().await;
+    let (ann, bob) = (seed_user(&*store, "ann").await, seed_user(&*store, "bob").await);
+    assert_eq!((manager.login(&ann).await, manager.login(&bob).await), (200, 200));
+    let before = hashes(&manager).await;
+    assert_eq!(before, 2, "one for each");
+    let password = json!({ "password": "new" });
+    assert_eq!(manager.send("PUT", "/users/bob/update", password).await.0, 200);
+    let group = json!({ "group_members": ["ann"], "apps": { "web": "ro" } });
+    assert_eq!(manager.send("POST", "/user_groups/g", group).await.0, 200);
+    assert_eq!(manager.login(&ann).await, 200);
+    assert_eq!(hashes(&manager).await, before);
+    assert_eq!(manager.login(&bob).await, 401, "it is another password now");
+    assert_eq!(hashes(&manager).await, before + 1);
+    // A user who does not exist costs what one who does costs.
+    assert_eq!(manager.login(&basic_of("nobody", "x")).await, 401);
+    assert_eq!(hashes(&manager).await, before + 2);
+}

@@ -57,6 +57,7 @@ fn example_is_accepted_as_it_is_and_with_every_line_uncommented() {
 fn environment_names_are_the_originals_or_have_our_prefix() {
     let ours = [
         "listen",
+        "trusted_proxies",
         "data_dir",
         "tls_cert_file",
         "tls_key_file",

@@ -107,3 +107,13 @@ fn without_authentication_no_credentials_are_needed() {
 fn manager_is_refused(#[case] given: Given, #[case] words: &str) {
     assert_eq!(given.manager_refusal(), words);
 }
+
+#[test]
+fn trusted_proxies_are_addresses_and_networks() {
+    let given = |text| Given::manager().env("NEBULA_TRUSTED_PROXIES", text).load_manager();
+    let config = given("10.0.0.0/8, 192.168.1.7,::1").expect("starts");
+    let told: Vec<String> = config.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["10.0.0.0/8", "192.168.1.7/32", "::1/128"]);
+    let refused = given("10.0.0.0/8,proxy").expect_err("refused").to_string();
+    assert!(refused.contains("trusted_proxies") && refused.contains("proxy"), "{refused}");
+}

@@ -64,6 +64,7 @@ fn config(data_dir: &Path) -> Config {
         local_admin: Some(Credentials { user: "admin".to_owned(), password }),
         auth_token: Some(Secret::new("t0ken".to_owned())),
         auth_enabled: true,
+        trusted_proxies: Vec::new(),
         data_dir: data_dir.to_owned(),
         tls: None,
         cache_time: Duration::from_secs(10),

@@ -51,6 +51,17 @@ const KEYS: &[Key] = &[
         help: "Whether requests must authenticate; `false` is for a manager behind a proxy that does it.",
     },
     Key {
+        name: "trusted_proxies",
+        env: "NEBULA_TRUSTED_PROXIES",
+        kind: Kind::Text,
+        fallback: Fallback::None {
+            means: "none, a request's address is that of its connection",
+            example: "10.0.0.0/8, 192.168.1.7",
+        },
+        secret: false,
+        help: "The addresses and networks of load balancers and proxies whose `X-Forwarded-For` is believed, separated by commas. Failed logins are counted by address: without this key, all that comes through a proxy shares one count.",
+    },
+    Key {
         name: "mongo_url",
         env: "MONGO_URL",
         kind: Kind::Text,

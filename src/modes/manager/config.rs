@@ -6,7 +6,8 @@
 //! Invariant: a manager that must authenticate has at least one way to do so.
 
 use crate::config::{ConfigError, Credentials, Inputs, Secret, Settings, tables};
-use std::net::SocketAddr;
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct Config {
     pub auth_token: Option<Secret<String>>,
     /// Whether requests must authenticate. When true, `local_admin` or `auth_token` is there.
     pub auth_enabled: bool,
+    /// The networks of proxies whose word for a client's address counts.
+    pub trusted_proxies: Vec<IpNet>,
     /// The folder of the embedded store. It need not exist yet.
     pub data_dir: PathBuf,
     /// HTTPS; plain HTTP without.
@@ -55,6 +58,7 @@ impl Config {
         let auth_token = settings.token("auth_token");
         let auth_enabled = settings.truth("auth_enabled");
         require_a_way_in(&mut settings, auth_enabled);
+        let trusted_proxies = trusted_proxies(&mut settings);
         let tls = tls(&mut settings);
         let config = (|| {
             Some(Self {
@@ -62,6 +66,7 @@ impl Config {
                 local_admin,
                 auth_token,
                 auth_enabled,
+                trusted_proxies,
                 data_dir: settings.path("data_dir")?,
                 tls,
                 cache_time: settings.seconds("cache_time"),
@@ -94,6 +99,17 @@ fn require_a_way_in(settings: &mut Settings, auth_enabled: bool) {
             "requests must authenticate, but there is no way to: set `basic_auth_user` and `basic_auth_password` (environment BASIC_AUTH_USER, BASIC_AUTH_PASSWORD), or `auth_token` (AUTH_TOKEN), or `auth_enabled` to false (AUTH_ENABLED)",
         );
     }
+}
+
+fn trusted_proxies(settings: &mut Settings) -> Vec<IpNet> {
+    let Some(text) = settings.text("trusted_proxies") else { return Vec::new() };
+    let one = |word: &str| word.parse().or_else(|_| word.parse::<IpAddr>().map(IpNet::from)).ok();
+    let all: Option<Vec<IpNet>> = text.split(',').map(|word| one(word.trim())).collect();
+    all.unwrap_or_else(|| {
+        let expected = "addresses or networks separated by commas, as in `10.0.0.0/8, 192.168.1.7`";
+        settings.refuse_text("trusted_proxies", expected);
+        Vec::new()
+    })
 }
 
 fn tls(settings: &mut Settings) -> Option<Tls> {

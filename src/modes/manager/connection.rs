@@ -114,6 +114,8 @@ pub(super) struct Progress {
     has_part_of_head: AtomicBool,
     /// In HTTP/2 bytes come for other reasons than requests.
     is_http2: AtomicBool,
+    /// Somebody presented valid credentials.
+    is_known: AtomicBool,
     /// Bytes wait to be taken by the client.
     is_blocked: AtomicBool,
     /// The client has taken bytes so far.
@@ -127,6 +129,13 @@ impl Progress {
         self.has_part_of_head.store(false, Relaxed);
         if version == Version::HTTP_2 {
             self.is_http2.store(true, Relaxed);
+        }
+    }
+
+    /// Whoever is at the other end has presented valid credentials.
+    pub(super) fn recognised(&self) {
+        if !self.is_known.load(Relaxed) {
+            self.is_known.store(true, Relaxed);
         }
     }
 
@@ -193,7 +202,10 @@ impl Watch {
             return Verdict::Cut("head_time");
         }
         self.idle_looks += 1;
-        match self.idle_looks.checked_sub(self.looks(self.limits.idle)) {
+        // A stranger that says nothing takes the place of somebody who would.
+        let patience =
+            if progress.is_known.load(Relaxed) { self.limits.idle } else { self.limits.head };
+        match self.idle_looks.checked_sub(self.looks(patience)) {
             None => Verdict::Stay,
             // One look long it may say goodbye.
             Some(0) => Verdict::Finish,

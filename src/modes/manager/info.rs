@@ -116,7 +116,10 @@ impl InfoCache {
             self.ready.invalidate(group);
             return Ok(None);
         };
-        let ready = Arc::new(Ready::new(group, floor, &snapshot)?);
+        let name = group.to_owned();
+        // Megabytes of it are written and hashed for tens of milliseconds.
+        let made = tokio::task::spawn_blocking(move || Ready::new(&name, floor, &snapshot));
+        let ready = Arc::new(made.await.map_err(|_| Refusal::Panic)??);
         self.ready.insert(Arc::clone(&ready.name), Arc::clone(&ready));
         *last = Some(Arc::clone(&ready));
         Ok(Some(ready))

@@ -13,8 +13,9 @@ pub struct Limits {
     /// From the first byte of a request to the end of its headers. A client that takes longer is
     /// cut off between one and two times this.
     pub head: Duration,
-    /// Between two requests of one connection. Longer than the workers' usual check-in interval,
-    /// so that they need not connect anew each time.
+    /// Between two requests of one connection, once it presented valid credentials; before that,
+    /// `head` counts. Longer than the workers' usual check-in interval, so that they need not
+    /// connect anew each time.
     pub idle: Duration,
     /// Without a byte taken by a client that has an answer to read.
     pub stall: Duration,

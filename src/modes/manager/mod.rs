@@ -25,6 +25,7 @@ mod metrics;
 mod objects;
 mod openapi;
 mod operation;
+mod proxies;
 mod reply;
 mod reports;
 mod routes;
@@ -45,6 +46,7 @@ use declarations::{Declarations, Memories};
 use health::Readiness;
 use info::InfoCache;
 use metrics::Metrics;
+use proxies::Proxies;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -105,6 +107,7 @@ pub async fn run(
 struct Shared {
     auth: Arc<Authenticator>,
     audit: Audit,
+    proxies: Proxies,
     info: Arc<InfoCache>,
     declarations: Declarations,
     metrics: Metrics,
@@ -127,6 +130,7 @@ impl Shared {
         Arc::new(Self {
             auth,
             audit: Audit::default(),
+            proxies: Proxies::new(config.trusted_proxies.clone()),
             declarations: Declarations::new(store, memories, limits.write),
             info,
             metrics,

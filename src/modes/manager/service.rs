@@ -77,6 +77,7 @@ impl Service {
             Recognised::Nobody => Err(Next::Refuse),
             Recognised::Unknown(claim) => Err(Next::Verify(claim)),
             Recognised::Principal(principal) => {
+                self.progress.recognised();
                 self.ready_info(request, path, &principal).ok_or(Next::Route(principal))
             }
         }
@@ -158,10 +159,11 @@ impl Service {
     async fn answer(self, request: Request<Incoming>, next: Next) -> Response<ReplyBody> {
         let (manager, started) = (&*self.manager, Instant::now());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let address = manager.proxies.client(self.address, request.headers());
         let limit = if path == BACKUP { manager.limits.backup } else { manager.limits.request };
         let mut who = None;
         let answer = AssertUnwindSafe(async {
-            who = match self.principal(next).await {
+            who = match self.principal(next, address).await {
                 Ok(principal) => principal,
                 Err(refusal) => return refusal.into_response(),
             };
@@ -177,8 +179,7 @@ impl Service {
         };
         let status = response.status().as_u16();
         tracing::debug!(%method, path, status, elapsed = ?started.elapsed(), "request answered");
-        let (address, who) = (self.address, who.as_ref());
-        let asked = Asked { method: &method, path: &path, address, who };
+        let asked = Asked { method: &method, path: &path, address, who: who.as_ref() };
         if manager.audit.answered(&asked, &response) {
             manager.metrics.limit_met("audit_lines");
         }
@@ -187,13 +188,16 @@ impl Service {
     }
 
     /// Whoever asks, none where everybody may.
-    async fn principal(&self, next: Next) -> Result<Option<Principal>, Refusal> {
+    async fn principal(&self, next: Next, address: IpAddr) -> Result<Option<Principal>, Refusal> {
         match next {
             Next::Open => Ok(None),
             Next::Route(principal) => Ok(Some(principal)),
             Next::Refuse => Err(Refusal::Unauthorized),
             Next::Verify(claim) => {
-                let verified = self.manager.auth.verify(&claim, self.address).await;
+                let verified = self.manager.auth.verify(&claim, address).await;
+                if verified.is_ok() {
+                    self.progress.recognised();
+                }
                 verified.map(Some).map_err(Refusal::Denied)
             }
         }

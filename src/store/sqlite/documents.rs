@@ -1,7 +1,10 @@
 //! The statements: what each operation of the store reads and writes, inside a transaction that
 //! the caller holds.
 
-use super::super::{GroupSnapshot, Kind, Noun, Object, StoreError, UserSnapshot, Written};
+use super::super::{
+    GroupSnapshot, Kind, KnownGroups, MAX_SNAPSHOT_BYTES, Noun, Object, SeenGroup, StoreError,
+    UserSnapshot, Written,
+};
 use crate::model::{DeviceGroup, Revision, Uid, User, UserGroup};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use std::path::Path;
@@ -116,9 +119,25 @@ pub(super) fn group_snapshot(
     let Some(group) = get(db, Kind::DeviceGroup, name)?.and_then(DeviceGroup::from_object) else {
         return Ok(None);
     };
+    if listed_bytes(db, name)? > MAX_SNAPSHOT_BYTES {
+        return Err(StoreError::TooLarge { limit: MAX_SNAPSHOT_BYTES });
+    }
     let apps = listed(db, &group.apps)?;
     let cron_jobs = listed(db, &group.cron_jobs)?;
     Ok(Some(GroupSnapshot { group, apps, cron_jobs, store_revision: last_revision(db)? }))
+}
+
+/// The size of all that a device group lists, before any of it is read.
+fn listed_bytes(db: &Connection, device_group: &str) -> Result<u64, StoreError> {
+    let read = || {
+        let mut query = db.prepare_cached(
+            "SELECT coalesce(sum(length(CAST(d.body AS BLOB))), 0) FROM memberships AS m
+             JOIN documents AS d ON d.kind = m.kind AND d.name = m.member
+             WHERE m.owner_kind = 'device_group' AND m.owner = ?",
+        )?;
+        query.query_row([device_group], |row| row.get::<_, i64>(0))
+    };
+    read().map(i64::unsigned_abs).map_err(failed("measure a group's members"))
 }
 
 /// The objects of some names that exist, in the order of the names.
@@ -143,24 +162,37 @@ fn listed<T: Noun>(db: &Connection, names: &[String]) -> Result<Vec<T>, StoreErr
 pub(super) fn user_snapshot(
     db: &Connection,
     name: &str,
+    known: &KnownGroups,
 ) -> Result<Option<UserSnapshot>, StoreError> {
     let Some(user) = get(db, Kind::User, name)?.and_then(User::from_object) else {
         return Ok(None);
     };
-    let names = strings(
-        db,
-        "SELECT owner FROM memberships WHERE kind = ? AND member = ? AND owner_kind = ?",
-        [Kind::User.as_str(), name, Kind::UserGroup.as_str()],
-    );
+    let read = || {
+        let mut query = db.prepare_cached(
+            "SELECT d.name, d.revision FROM memberships AS m
+             JOIN documents AS d ON d.kind = m.owner_kind AND d.name = m.owner
+             WHERE m.kind = 'user' AND m.member = ? AND m.owner_kind = 'user_group'",
+        )?;
+        let rows = query.query_map([name], |row| {
+            Ok((row.get::<_, String>(0)?, Revision(row.get::<_, i64>(1)?.unsigned_abs())))
+        })?;
+        rows.collect::<Result<Vec<_>, rusqlite::Error>>()
+    };
     let mut groups = Vec::new();
-    for group in names.map_err(failed("find a user's groups"))? {
-        match get(db, Kind::UserGroup, &group) {
-            Ok(group) => groups.extend(group.and_then(UserGroup::from_object)),
-            Err(error @ StoreError::Unreadable { .. }) => {
-                tracing::error!(%error, "a user group grants nothing");
+    for (name, revision) in read().map_err(failed("find a user's groups"))? {
+        let group = if known.get(&name) == Some(&revision) {
+            None
+        } else {
+            match get(db, Kind::UserGroup, &name) {
+                Ok(group) => group.and_then(UserGroup::from_object).map(Box::new),
+                Err(error @ StoreError::Unreadable { .. }) => {
+                    tracing::error!(%error, "a user group grants nothing");
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
-        }
+        };
+        groups.push(SeenGroup { name, revision, group });
     }
     Ok(Some(UserSnapshot { user, groups, store_revision: last_revision(db)? }))
 }

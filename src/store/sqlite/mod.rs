@@ -13,7 +13,9 @@ mod open;
 
 pub use open::{DATABASE_FILE, OpenError};
 
-use super::{Cause, GroupSnapshot, Kind, Object, Store, StoreError, UserSnapshot, Written};
+use super::{
+    Cause, GroupSnapshot, Kind, KnownGroups, Object, Store, StoreError, UserSnapshot, Written,
+};
 use crate::model::Revision;
 use async_trait::async_trait;
 use rusqlite::{Connection, TransactionBehavior};
@@ -129,9 +131,13 @@ impl Store for SqliteStore {
         self.read("read a group", move |db| documents::group_snapshot(db, &name)).await
     }
 
-    async fn user_snapshot(&self, name: &str) -> Result<Option<UserSnapshot>, StoreError> {
-        let name = name.to_owned();
-        self.read("read a user", move |db| documents::user_snapshot(db, &name)).await
+    async fn user_snapshot(
+        &self,
+        name: &str,
+        known: &KnownGroups,
+    ) -> Result<Option<UserSnapshot>, StoreError> {
+        let (name, known) = (name.to_owned(), known.clone());
+        self.read("read a user", move |db| documents::user_snapshot(db, &name, &known)).await
     }
 
     async fn token_owners(&self, token_id: Option<&str>) -> Result<Vec<String>, StoreError> {

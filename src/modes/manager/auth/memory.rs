@@ -11,12 +11,13 @@
 //! are shared by hash, as those of `/info` are: sharing costs an extra read, never a wrong answer.
 
 use super::principal::Principal;
-use crate::model::{Revision, Rights, SecretHash};
-use crate::store::UserSnapshot;
+use crate::model::{Revision, Rights, SecretHash, UserGroupSpec};
+use crate::store::{KnownGroups, SeenGroup, UserSnapshot};
 use moka::sync::Cache;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -24,13 +25,12 @@ use tokio::time::Instant;
 pub(super) const REMEMBERED: Duration = Duration::from_secs(60);
 /// From this age on they are checked again beside the request, so that nobody waits for the hash.
 pub(super) const CHECKED_AGAIN: Duration = Duration::from_secs(40);
-/// Memory for right credentials: enough for a hundred thousand users with a few grants each. What
-/// was right once but counts no longer is kept a while longer, for its check goes before those of
-/// strangers.
-const MAX_KNOWN_BYTES: u64 = 64 << 20;
-/// What an entry costs beside its grants, and what a grant costs.
-const KNOWN_BYTES: usize = 600;
-const GRANT_BYTES: usize = 100;
+/// Right credentials: of a hundred thousand users, at less than a kilobyte each, for they share
+/// what their groups grant. What was right once but counts no longer is kept a while longer, for
+/// its check goes before those of strangers.
+const MAX_KNOWN: u64 = 100_000;
+/// User groups whose grants are kept; with more, they are read again.
+const MAX_GROUPS: usize = 10_000;
 const KNOWN_IDLE: Duration = Duration::from_secs(600);
 /// Wrong credentials that are known to be wrong: a fleet with an old token asks for ever.
 const MAX_WRONG: u64 = 10_000;
@@ -85,6 +85,8 @@ pub(super) struct Memory {
     known: Cache<Tag, Arc<Known>>,
     /// The change of any user that they were wrong after.
     wrong: Cache<Tag, u64>,
+    /// What each user group grants, as it was last read.
+    granted: Mutex<HashMap<String, (Revision, Arc<UserGroupSpec>)>>,
     users: Box<[AtomicU64]>,
     any_user: AtomicU64,
     groups: AtomicU64,
@@ -93,16 +95,9 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new() -> Self {
-        let weigh = |_: &Tag, known: &Arc<Known>| {
-            let grants = known.account.principal.grants() * GRANT_BYTES;
-            u32::try_from(KNOWN_BYTES + grants).unwrap_or(u32::MAX)
-        };
         Self {
-            known: Cache::builder()
-                .max_capacity(MAX_KNOWN_BYTES)
-                .weigher(weigh)
-                .time_to_idle(KNOWN_IDLE)
-                .build(),
+            known: Cache::builder().max_capacity(MAX_KNOWN).time_to_idle(KNOWN_IDLE).build(),
+            granted: Mutex::default(),
             wrong: Cache::builder().max_capacity(MAX_WRONG).time_to_live(WRONG_REMEMBERED).build(),
             users: (0..FLOORS).map(|_| AtomicU64::new(0)).collect(),
             any_user: AtomicU64::new(0),
@@ -122,17 +117,40 @@ impl Memory {
         self.groups.fetch_max(revision.0, Ordering::AcqRel);
     }
 
-    /// The account of a user, as it was read.
-    pub(super) fn account(&self, snapshot: &UserSnapshot) -> Arc<Account> {
-        let name = snapshot.user.user_name.as_str();
-        let rights = Rights::of(snapshot.groups.iter().map(|group| &group.spec));
-        Arc::new(Account {
-            principal: Principal::user(name, rights),
-            password: snapshot.user.password.clone(),
-            token: snapshot.user.token.clone(),
-            store_revision: snapshot.store_revision,
+    /// The user groups that need not be read again.
+    pub(super) fn known_groups(&self) -> KnownGroups {
+        let granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        granted.iter().map(|(name, (revision, _))| (name.clone(), *revision)).collect()
+    }
+
+    /// The account of a user, as it was read. None when a group that was known when it was asked
+    /// for is known no longer.
+    pub(super) fn account(&self, snapshot: UserSnapshot) -> Option<Arc<Account>> {
+        let UserSnapshot { user, groups, store_revision } = snapshot;
+        let groups = groups.into_iter().map(|seen| self.granted(seen)).collect::<Option<_>>()?;
+        let name = user.user_name.as_str();
+        Some(Arc::new(Account {
+            principal: Principal::user(name, Rights::of(groups)),
             floor: self.floor_of(name),
-        })
+            password: user.password,
+            token: user.token,
+            store_revision,
+        }))
+    }
+
+    /// What a group grants, from what was read or from memory. All users of a group share it.
+    fn granted(&self, seen: SeenGroup) -> Option<Arc<UserGroupSpec>> {
+        let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = granted.get(&seen.name).filter(|(revision, _)| *revision == seen.revision);
+        if let Some((_, spec)) = kept {
+            return Some(Arc::clone(spec));
+        }
+        let spec = Arc::new(seen.group?.spec);
+        if granted.len() >= MAX_GROUPS {
+            granted.clear();
+        }
+        granted.insert(seen.name, (seen.revision, Arc::clone(&spec)));
+        Some(spec)
     }
 
     /// Whether an account is still what the store holds.

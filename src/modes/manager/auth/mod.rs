@@ -23,7 +23,7 @@ pub(super) use throttle::TooMany;
 use super::metrics::Metrics;
 use crate::config::Credentials;
 use crate::model::{Presented, Revision, Secret, SecretHash, token_id};
-use crate::store::{Store, StoreError};
+use crate::store::{KnownGroups, Store, StoreError};
 use hashing::Lane;
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::HeaderMap;
@@ -42,6 +42,8 @@ use tokio::time::Instant;
 /// Tokens that wait to be compared with each user's. A search takes seconds, and whoever stands
 /// further behind has given up before it begins.
 const MAX_SEARCHES: usize = 8;
+/// Half of the connections with which the embedded store reads.
+const MAX_READS: usize = 2;
 /// How often a look is repeated because users change meanwhile; each round that fails is one in
 /// which an admin changed somebody.
 const MAX_ROUNDS: usize = 5;
@@ -109,6 +111,8 @@ pub(super) struct Authenticator {
     /// every turn.
     searches: Semaphore,
     waiting_searches: Semaphore,
+    /// Accounts that are read at once.
+    reads: Semaphore,
     /// Verifications that are going on: equal credentials are verified once.
     running: Mutex<HashMap<Tag, watch::Receiver<Option<Outcome>>>>,
     store: Arc<dyn Store>,
@@ -152,6 +156,7 @@ impl Authenticator {
             hashing: Hashing::new(metrics.hashes.clone()),
             searches: Semaphore::new(1),
             waiting_searches: Semaphore::new(MAX_SEARCHES),
+            reads: Semaphore::new(MAX_READS),
             running: Mutex::default(),
             store,
         })
@@ -399,8 +404,19 @@ impl Authenticator {
     }
 
     async fn account(&self, name: &str) -> Result<Option<Arc<Account>>, StoreError> {
-        let snapshot = self.store.user_snapshot(name).await?;
-        Ok(snapshot.map(|snapshot| self.memory.account(&snapshot)))
+        // After a change of a large group all of its users come at once. The first reads it, the
+        // others find it read; and other reads of the store are not held up.
+        let _turn = self.reads.acquire().await;
+        let known = self.memory.known_groups();
+        let Some(snapshot) = self.store.user_snapshot(name, &known).await? else {
+            return Ok(None);
+        };
+        if let Some(account) = self.memory.account(snapshot) {
+            return Ok(Some(account));
+        }
+        // Memory was cleared in between; with nothing known everything is read.
+        let snapshot = self.store.user_snapshot(name, &KnownGroups::new()).await?;
+        Ok(snapshot.and_then(|snapshot| self.memory.account(snapshot)))
     }
 }
 

@@ -67,8 +67,8 @@ impl Principal {
         let rights = &self.0.rights;
         match permission {
             Permission::Any => true,
-            Permission::Admin => rights.admin,
-            Permission::Prune => rights.admin || rights.pruning,
+            Permission::Admin => rights.is_admin(),
+            Permission::Prune => rights.may_prune(),
             Permission::To(kind, access) => rights.allow(kind, object, access),
         }
     }
@@ -78,13 +78,8 @@ impl Principal {
         self.0.rights.allow(kind, name, Access::Read)
     }
 
-    /// How many grants it has, for an account of memory.
-    pub(super) fn grants(&self) -> usize {
-        self.0.rights.grants()
-    }
-
     /// Whether it may do everything.
     pub(in super::super) fn is_admin(&self) -> bool {
-        self.0.rights.admin
+        self.0.rights.is_admin()
     }
 }

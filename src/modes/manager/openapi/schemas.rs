@@ -175,7 +175,7 @@ fn container() -> Vec<(&'static str, Value)> {
     });
     let volume = "^(/[^:\\x00-\\x1f\\x7f-\\x9f]*|[A-Za-z0-9][A-Za-z0-9_.-]{1,127}):\
                   /[a-z][^:\\x00-\\x1f\\x7f-\\x9f/.]*(:(ro|rw))?$";
-    let device = "^/[^:\\x00]*(:/[^:\\x00]*(:[rwm]+)?)?$";
+    let device = "^/[^:\\x00-\\x1f\\x7f-\\x9f]*(:/[^:\\x00-\\x1f\\x7f-\\x9f]*(:[rwm]+)?)?$";
     let pattern = |pattern: &str| json!({ "type": "string", "pattern": pattern });
     vec![
         ("docker_image", json!({ "type": "string", "pattern": image, "maxLength": 255 })),
