@@ -3,7 +3,8 @@
 # that pulls are real. After the services `docker` and `registry`.
 #
 # In the open registry: site:1, site:2, site:3; site:unhealthy, whose health check fails within two
-# seconds; site:nocheck, version 1 without a health check, for measurements with many containers.
+# seconds; site:nocheck, version 1 without a health check, for measurements with many containers;
+# site:job, which ends at once with exit code 1.
 # In the private one: site:1, site:2. In none, only in the dockerd `main`: nebula-local/site:1.
 #
 # Exports:
@@ -33,7 +34,9 @@ images_up() {
     printf '%s\n' 'FROM nebula-test/site:1' 'ENV FAIL_HEALTH=1' \
         'HEALTHCHECK --interval=1s --timeout=1s --retries=1 CMD ["/site", "health"]' >"$empty/unhealthy"
     printf '%s\n' 'FROM nebula-test/site:1' 'HEALTHCHECK NONE' >"$empty/nocheck"
-    for tag in unhealthy nocheck; do
+    # Asks itself for its health, which nobody serves, and ends with 1.
+    printf '%s\n' 'FROM nebula-test/site:1' 'HEALTHCHECK NONE' 'ENTRYPOINT ["/site", "health"]' 'CMD []' >"$empty/job"
+    for tag in unhealthy nocheck job; do
         docker_build --file "$empty/$tag" --tag "nebula-test/site:$tag" "$empty"
     done
 
@@ -43,14 +46,14 @@ images_up() {
     mkdir -p "$login"
     printf '{"auths": {"%s": {"auth": "%s"}}}\n' "$NEBULA_TEST_PRIVATE_REGISTRY" \
         "$(printf '%s:%s' "$NEBULA_TEST_REGISTRY_USER" "$NEBULA_TEST_REGISTRY_PASSWORD" | base64 -w 0)" >"$login/config.json"
-    for tag in "$NEBULA_TEST_SITE":{1,2,3,unhealthy,nocheck} "$NEBULA_TEST_PRIVATE_SITE":{1,2}; do
+    for tag in "$NEBULA_TEST_SITE":{1,2,3,unhealthy,nocheck,job} "$NEBULA_TEST_PRIVATE_SITE":{1,2}; do
         docker tag "nebula-test/site:${tag##*:}" "$tag"
         DOCKER_CONFIG=$login docker push --quiet "$tag" >/dev/null || die "cannot push $tag"
         pushed+=("$tag")
     done
     rm -r "$login"
     # With the tags go the layers, so that the first pull has something to fetch.
-    docker rmi "${pushed[@]}" nebula-test/site:{1,2,3,unhealthy,nocheck} >/dev/null
+    docker rmi "${pushed[@]}" nebula-test/site:{1,2,3,unhealthy,nocheck,job} >/dev/null
 
     # Another time of change makes another layer: this image shares none with those above.
     local own=$NEBULA_RUN/images/own

@@ -3,10 +3,11 @@
 //! The connection is made on first use and again whenever it was lost: an engine that is away when
 //! the worker starts, or is upgraded under it, is an error of one call, not of the worker.
 
+use super::summary::Ours;
 use super::{ContainerEngine, EngineError, RegistryAuth, summary};
 use crate::model::{
-    ContainerSpec, ImageReference, MANAGED_LABEL, MANAGED_VALUE, Machine, Observed,
-    ObservedContainer,
+    ContainerSpec, ContainerState, ImageReference, MANAGED_LABEL, MANAGED_VALUE, Machine, Observed,
+    ObservedContainer, ObservedRun,
 };
 use async_trait::async_trait;
 use bollard::auth::DockerCredentials;
@@ -17,7 +18,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
-    ListContainersOptionsBuilder, ListImagesOptions, ListNetworksOptions,
+    InspectContainerOptions, ListContainersOptionsBuilder, ListImagesOptions, ListNetworksOptions,
     RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
     StopContainerOptionsBuilder,
 };
@@ -147,7 +148,35 @@ impl DockerEngine {
         }
     }
 
-    async fn containers(&self, docker: &Docker) -> Result<Vec<ObservedContainer>, EngineError> {
+    /// The containers of apps and of cron jobs.
+    async fn containers(
+        &self,
+        docker: &Docker,
+    ) -> Result<(Vec<ObservedContainer>, Vec<ObservedRun>), EngineError> {
+        let (mut replicas, mut runs) = (Vec::new(), Vec::new());
+        for ours in self.ours(docker).await? {
+            match ours {
+                Ours::Replica(replica) => replicas.push(replica),
+                Ours::Run(run) => runs.push(run),
+            }
+        }
+        // Only those that ended since the last look: the next pass removes them.
+        let ended = |run: &&mut ObservedRun| {
+            matches!(run.state, ContainerState::Exited | ContainerState::Dead)
+        };
+        for run in runs.iter_mut().filter(ended) {
+            let inspect = docker.inspect_container(&run.id, None::<InspectContainerOptions>);
+            match self.ask("inspect a container", QUESTION_LIMIT, inspect).await {
+                Ok(inspected) => run.result = inspected.state.as_ref().map(summary::result),
+                // Removed by hand in this moment.
+                Err(EngineError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((replicas, runs))
+    }
+
+    async fn ours(&self, docker: &Docker) -> Result<Vec<Ours>, EngineError> {
         let label = format!("{MANAGED_LABEL}={MANAGED_VALUE}");
         let ours = HashMap::from([("label", vec![label])]);
         match self.list(docker, &ours).await {
@@ -169,7 +198,7 @@ impl DockerEngine {
         &self,
         docker: &Docker,
         filters: &HashMap<&str, Vec<String>>,
-    ) -> Result<Vec<ObservedContainer>, EngineError> {
+    ) -> Result<Vec<Ours>, EngineError> {
         let options = ListContainersOptionsBuilder::new().all(true).filters(filters).build();
         let list = docker.list_containers(Some(options));
         let summaries = self.ask("list containers", QUESTION_LIMIT, list).await?;
@@ -194,12 +223,12 @@ impl DockerEngine {
 impl ContainerEngine for DockerEngine {
     async fn observe(&self) -> Result<Observed, EngineError> {
         let Connection { docker, machine } = self.connection().await?;
-        let (containers, networks, images) = tokio::try_join!(
+        let ((containers, runs), networks, images) = tokio::try_join!(
             self.containers(&docker),
             self.networks(&docker),
             self.images(&docker)
         )?;
-        Ok(Observed { containers, networks, images, machine })
+        Ok(Observed { containers, runs, networks, images, machine })
     }
 
     async fn changes(&self) -> Result<BoxStream<'static, Result<(), EngineError>>, EngineError> {
@@ -364,7 +393,7 @@ fn body(spec: &ContainerSpec) -> ContainerCreateBody {
             network_mode: Some(spec.network.clone()),
             port_bindings: Some(port_bindings),
             privileged: Some(spec.privileged),
-            restart_policy: Some(RestartPolicy {
+            restart_policy: spec.is_restarted.then_some(RestartPolicy {
                 name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
                 maximum_retry_count: None,
             }),

@@ -1,12 +1,23 @@
 //! From Docker's list of containers to observed ones.
 
-use crate::model::{ContainerState, Health, Labels, ObservedContainer};
+use crate::model::{
+    ContainerState, Health, Labels, ObservedContainer, ObservedRun, RunLabels, RunResult,
+};
 use bollard::models::{
-    ContainerSummary, ContainerSummaryHealthStatusEnum, ContainerSummaryStateEnum,
+    ContainerState as InspectedState, ContainerSummary, ContainerSummaryHealthStatusEnum,
+    ContainerSummaryStateEnum,
 };
 
-/// An app's container, or none when it is not one of ours.
-pub(super) fn observed(summary: ContainerSummary) -> Option<ObservedContainer> {
+/// A container of ours.
+pub(super) enum Ours {
+    /// An app's.
+    Replica(ObservedContainer),
+    /// A cron job's; what came of it is not in Docker's list.
+    Run(ObservedRun),
+}
+
+/// A container of ours, or none when it is not.
+pub(super) fn observed(summary: ContainerSummary) -> Option<Ours> {
     let labels = summary.labels.unwrap_or_default();
     // A container can have several names, by links; its own has one slash only.
     let names = summary.names.unwrap_or_default();
@@ -16,22 +27,41 @@ pub(super) fn observed(summary: ContainerSummary) -> Option<ObservedContainer> {
         .find(|name| !name.contains('/'))
         .unwrap_or_default()
         .to_owned();
+    let state = summary.state.map_or(ContainerState::Unknown, state);
+    let networks = summary.network_settings.and_then(|settings| settings.networks);
+    let networks = networks.unwrap_or_default().into_keys().collect();
+    if let Some(RunLabels { cron_job, due }) = RunLabels::read(&labels, &name) {
+        let (id, result) = (summary.id?, None);
+        return Some(Ours::Run(ObservedRun { id, name, cron_job, due, state, result, networks }));
+    }
     let (app, replica, version) = Labels::read(&labels, &name)?;
     let status = summary.status.unwrap_or_default();
     let reported = summary.health.and_then(|health| health.status);
-    let networks = summary.network_settings.and_then(|settings| settings.networks);
     let ports = summary.ports.unwrap_or_default();
-    Some(ObservedContainer {
+    Some(Ours::Replica(ObservedContainer {
         id: summary.id?,
         name,
         app,
         replica,
         version,
-        state: summary.state.map_or(ContainerState::Unknown, state),
+        state,
         health: reported.map_or_else(|| health_in(&status), health),
-        networks: networks.unwrap_or_default().into_keys().collect(),
+        networks,
         host_ports: ports.iter().filter_map(|port| port.public_port).collect(),
-    })
+    }))
+}
+
+/// What came of a run that ended.
+pub(super) fn result(state: &InspectedState) -> RunResult {
+    let at = |time: &Option<String>| {
+        let time = bson::DateTime::parse_rfc3339_str(time.as_deref()?).ok()?;
+        Some(time.timestamp_millis())
+    };
+    let took = at(&state.finished_at).zip(at(&state.started_at)).map(|(end, start)| end - start);
+    RunResult {
+        exit_code: state.exit_code.unwrap_or(-1),
+        duration_ms: took.and_then(|ms| u64::try_from(ms).ok()).unwrap_or_default(),
+    }
 }
 
 fn state(state: ContainerSummaryStateEnum) -> ContainerState {

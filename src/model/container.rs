@@ -3,6 +3,8 @@
 
 use super::NEBULA_NETWORK;
 use super::app::App;
+use super::container_settings::ContainerSettings;
+use super::cron_job::CronJob;
 use super::image::ImageReference;
 use super::mount::{Device, Volume};
 use super::name::Name;
@@ -15,6 +17,10 @@ pub const MANAGED_LABEL: &str = "orchestrator";
 /// The value of [`MANAGED_LABEL`].
 pub const MANAGED_VALUE: &str = "nebula";
 
+const CRON_JOB: &str = "cron_job_name";
+const CRON_JOB_TYPE: &str = "cron_job";
+const CRON_JOB_ID: &str = "nebula.cron_job_id";
+const DUE: &str = "nebula.due";
 const APP: &str = "app_name";
 const TYPE: &str = "container_type";
 const UID: &str = "nebula.uid";
@@ -43,6 +49,8 @@ pub struct ContainerSpec {
     pub privileged: bool,
     /// The network it is created in.
     pub network: String,
+    /// True when Docker starts it again whenever it ends.
+    pub is_restarted: bool,
 }
 
 /// One environment variable. Its value may be a secret, so `Debug` leaves it out.
@@ -60,45 +68,71 @@ impl std::fmt::Debug for Variable {
     }
 }
 
-impl App {
-    /// The container of a replica, under a name of the planner's choice.
-    pub fn container_spec(&self, replica: u32, name: String) -> ContainerSpec {
+impl ContainerSettings {
+    /// A container of these settings, under a name of the planner's choice.
+    fn container(&self, name: String, labels: BTreeMap<String, String>) -> ContainerSpec {
+        let variable = |(name, value): (&str, &str)| Variable {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        };
         ContainerSpec {
             name,
-            labels: Labels {
-                app: self.app_name.as_str().to_owned(),
-                replica,
-                version: self.version(),
-            }
-            .to_map(),
-            image: self.spec.container.docker_image.clone(),
-            env: self
-                .spec
-                .container
-                .env_vars
-                .iter()
-                .map(|(name, value)| Variable { name: name.to_owned(), value: value.to_owned() })
-                .collect(),
-            ports: self.ports(replica),
-            volumes: self.spec.container.volumes.clone(),
-            devices: self.spec.container.devices.clone(),
-            privileged: self.spec.container.privileged,
-            network: self.networks()[0].clone(),
+            labels,
+            image: self.docker_image.clone(),
+            env: self.env_vars.iter().map(variable).collect(),
+            ports: Vec::new(),
+            volumes: self.volumes.clone(),
+            devices: self.devices.clone(),
+            privileged: self.privileged,
+            network: self.all_networks()[0].clone(),
+            is_restarted: false,
         }
     }
 
-    /// Every network that its containers are joined to, `nebula` first unless it is excluded.
-    pub fn networks(&self) -> Vec<String> {
-        if let Some(only) = self.spec.container.networks.iter().find(|name| name.is_exclusive()) {
+    /// Every network that the container is joined to, `nebula` first unless it is excluded.
+    pub fn all_networks(&self) -> Vec<String> {
+        if let Some(only) = self.networks.iter().find(|name| name.is_exclusive()) {
             return vec![only.as_str().to_owned()];
         }
         let mut networks = vec![NEBULA_NETWORK.to_owned()];
-        for name in &self.spec.container.networks {
+        for name in &self.networks {
             if !networks.iter().any(|known| known == name.as_str()) {
                 networks.push(name.as_str().to_owned());
             }
         }
         networks
+    }
+}
+
+impl CronJob {
+    /// The container of the run that is due at a time, in seconds since 1970.
+    pub fn container_spec(&self, due: u64) -> ContainerSpec {
+        let cron_job = self.cron_job_name.as_str().to_owned();
+        let labels = RunLabels { cron_job, due: Some(due) }.to_map(self);
+        self.spec.container.container(self.container_name(due), labels)
+    }
+
+    /// The name of a run's container.
+    pub fn container_name(&self, due: u64) -> String {
+        format!("{}-{due}-1", self.cron_job_name)
+    }
+}
+
+impl App {
+    /// The container of a replica, under a name of the planner's choice.
+    pub fn container_spec(&self, replica: u32, name: String) -> ContainerSpec {
+        let app = self.app_name.as_str().to_owned();
+        let labels = Labels { app, replica, version: self.version() }.to_map();
+        ContainerSpec {
+            ports: self.ports(replica),
+            is_restarted: true,
+            ..self.spec.container.container(name, labels)
+        }
+    }
+
+    /// Every network that its containers are joined to.
+    pub fn networks(&self) -> Vec<String> {
+        self.spec.container.all_networks()
     }
 
     /// The device's ports that a replica binds.
@@ -172,5 +206,54 @@ impl Labels {
             })
         };
         Some((app.to_owned(), replica, version()))
+    }
+}
+
+/// What the container of a run says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunLabels {
+    /// Its cron job.
+    pub cron_job: String,
+    /// When it was due, in seconds since 1970.
+    pub due: Option<u64>,
+}
+
+impl RunLabels {
+    /// The labels as Docker takes them.
+    fn to_map(&self, job: &CronJob) -> BTreeMap<String, String> {
+        let mut map = BTreeMap::from([
+            (MANAGED_LABEL.to_owned(), MANAGED_VALUE.to_owned()),
+            (CRON_JOB.to_owned(), self.cron_job.clone()),
+            (TYPE.to_owned(), CRON_JOB_TYPE.to_owned()),
+            (CRON_JOB_ID.to_owned(), job.cron_job_id.to_string()),
+        ]);
+        if let Some(due) = self.due {
+            map.insert(DUE.to_owned(), due.to_string());
+        }
+        if let Some(uid) = job.identity.uid {
+            map.insert(UID.to_owned(), uid.to_string());
+        }
+        map
+    }
+
+    /// Reads the cron job and the time from a container's labels and name. None for a container
+    /// that is not ours or not a cron job's. One of the original has no label for its time, so its
+    /// name tells.
+    #[expect(clippy::disallowed_types, reason = "Docker's client gives one; it is only looked up")]
+    pub fn read(
+        labels: &std::collections::HashMap<String, String>,
+        container_name: &str,
+    ) -> Option<Self> {
+        let get = |key: &str| labels.get(key).map(String::as_str);
+        if get(MANAGED_LABEL) != Some(MANAGED_VALUE) || get(TYPE) != Some(CRON_JOB_TYPE) {
+            return None;
+        }
+        let cron_job = get(CRON_JOB).filter(|name| Name::new(*name).is_ok())?;
+        let from_name = || {
+            let rest = container_name.strip_prefix(cron_job)?.strip_prefix('-')?;
+            rest.strip_suffix("-1")?.parse().ok()
+        };
+        let due = get(DUE).map_or_else(from_name, |text| text.parse().ok());
+        Some(Self { cron_job: cron_job.to_owned(), due })
     }
 }

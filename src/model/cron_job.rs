@@ -1,15 +1,20 @@
 //! A cron job: what runs on every device of its groups at the times of a schedule.
 
 use super::container_settings::{CONTAINER_KEYS, ContainerFields, ContainerSettings};
-use super::fields::{Fields, Invalid, Unknown, boolean, known_keys, string, unsigned};
+use super::fields::{
+    Fields, Invalid, Optional, Unknown, boolean, known_keys, string, unsigned, word,
+};
 use super::identity::{Identity, READ_ONLY};
 use super::name::Name;
 use super::schedule::Schedule;
-use serde::ser::{Serialize, SerializeMap};
+use super::time_zone::TimeZone;
+use super::version::{AppVersion, SpecHash, Uid};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The keys of a body that a cron job has beside those of its containers.
-const CRON_JOB_KEYS: [&str; 2] = ["schedule", "running"];
+const CRON_JOB_KEYS: [&str; 5] = ["schedule", "running", "timezone", "overlap", "missed_runs"];
 
 /// A cron job with its identity.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +38,36 @@ pub struct CronJobSpec {
     pub schedule: Schedule,
     /// False keeps it from running.
     pub running: bool,
+    /// Whose clock the schedule means; UTC when none is given.
+    pub timezone: Option<TimeZone>,
+    /// What a run does while the last one lives, when it was given.
+    pub overlap: Option<Overlap>,
+    /// What becomes of a run that was missed, when it was given.
+    pub missed_runs: Option<MissedRuns>,
+}
+
+/// What a run that is due does while an earlier one lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// It does not take place.
+    #[default]
+    Skip,
+    /// Both run.
+    Allow,
+    /// The earlier one is stopped.
+    Replace,
+}
+
+/// What becomes of a run that was due while the worker did not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissedRuns {
+    /// It takes place as soon as the worker runs again, if it is the only one that was missed.
+    #[default]
+    CatchUp,
+    /// It does not take place.
+    Skip,
 }
 
 /// The fields of a request's body: each may be given or not.
@@ -41,6 +76,9 @@ pub struct CronJobFields {
     container: ContainerFields,
     schedule: Option<Schedule>,
     running: Option<bool>,
+    timezone: Optional<TimeZone>,
+    overlap: Optional<Overlap>,
+    missed_runs: Optional<MissedRuns>,
 }
 
 impl CronJobFields {
@@ -61,6 +99,14 @@ impl CronJobFields {
                 Schedule::parse(string(value)?).map_err(|error| error.to_string())
             }),
             running: fields.take("running", boolean),
+            timezone: Optional::take(&mut fields, "timezone", |v| TimeZone::parse(&string(v)?)),
+            overlap: Optional::take(&mut fields, "overlap", |value| {
+                let skip = ("skip", Overlap::Skip);
+                word(value, &[skip, ("allow", Overlap::Allow), ("replace", Overlap::Replace)])
+            }),
+            missed_runs: Optional::take(&mut fields, "missed_runs", |value| {
+                word(value, &[("catch_up", MissedRuns::CatchUp), ("skip", MissedRuns::Skip)])
+            }),
         };
         fields.finish(unknown, &known_keys(&CONTAINER_KEYS, &CRON_JOB_KEYS)).map_err(
             |invalid| {
@@ -80,7 +126,14 @@ impl CronJobFields {
     pub fn into_spec(self) -> Result<CronJobSpec, Invalid> {
         let schedule = self.schedule.ok_or_else(|| Invalid::field("schedule", "is required"))?;
         let container = self.container.into_settings()?;
-        Ok(CronJobSpec { container, schedule, running: self.running.unwrap_or(true) })
+        Ok(CronJobSpec {
+            container,
+            schedule,
+            running: self.running.unwrap_or(true),
+            timezone: self.timezone.after(None),
+            overlap: self.overlap.after(None),
+            missed_runs: self.missed_runs.after(None),
+        })
     }
 }
 
@@ -92,11 +145,37 @@ impl CronJobSpec {
             container: self.container.with(fields.container),
             schedule: fields.schedule.unwrap_or_else(|| self.schedule.clone()),
             running: fields.running.unwrap_or(self.running),
+            timezone: fields.timezone.after(self.timezone),
+            overlap: fields.overlap.after(self.overlap),
+            missed_runs: fields.missed_runs.after(self.missed_runs),
         }
     }
 }
 
+/// Which version of a cron job a run was made from, and when it was due.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct JobVersion {
+    /// The object's identity; none when the manager is the original, which has none.
+    pub uid: Option<Uid>,
+    /// When it runs: the schedule's canonical form and its time zone.
+    pub times: String,
+}
+
 impl CronJob {
+    /// What its due times hang on. As long as it stays, what was due and dealt with stays dealt
+    /// with, whatever else of the cron job changes.
+    pub fn version(&self) -> JobVersion {
+        let zone = self.spec.timezone.unwrap_or_default().rules().name();
+        let times = format!("{} {zone}", self.spec.schedule.canonical());
+        JobVersion { uid: self.identity.uid, times }
+    }
+
+    /// The image that its runs need, as a version of what pulls it: pulled again with each change.
+    pub fn image_version(&self) -> AppVersion {
+        let spec = SpecHash::of_shape(&self.spec.container.shape());
+        AppVersion { uid: self.identity.uid, app_id: self.cron_job_id, spec }
+    }
+
     /// Reads a whole cron job, as a manager hands it out and a store keeps it.
     pub fn decode(object: Map<String, Value>) -> Result<Self, Invalid> {
         let mut fields = Fields::new(object);
@@ -119,6 +198,15 @@ impl Serialize for CronJob {
         map.serialize_entry("schedule", &self.spec.schedule)?;
         self.spec.container.entries(&mut map)?;
         map.serialize_entry("running", &self.spec.running)?;
+        if let Some(zone) = &self.spec.timezone {
+            map.serialize_entry("timezone", zone)?;
+        }
+        if let Some(overlap) = &self.spec.overlap {
+            map.serialize_entry("overlap", overlap)?;
+        }
+        if let Some(missed_runs) = &self.spec.missed_runs {
+            map.serialize_entry("missed_runs", missed_runs)?;
+        }
         self.identity.entries(&mut map)?;
         map.end()
     }

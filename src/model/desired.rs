@@ -4,6 +4,7 @@
 //! not spoil the others and is never taken for "this app is gone".
 
 use super::app::App;
+use super::cron_job::CronJob;
 use super::fields::{Fields, Unknown, list, object, string, unsigned};
 use super::json::json_value;
 use super::version::Revision;
@@ -35,8 +36,32 @@ pub struct Desired {
     pub prune_id: u64,
     /// Its apps, each name once.
     pub apps: Vec<DesiredApp>,
-    /// The names of its cron jobs.
-    pub cron_jobs: Vec<String>,
+    /// Its cron jobs, each name once.
+    pub cron_jobs: Vec<DesiredCronJob>,
+}
+
+/// A cron job as a device was told it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DesiredCronJob {
+    /// It can be run.
+    Readable(Box<CronJob>),
+    /// It exists, but this version cannot run it.
+    Unreadable {
+        /// Its name.
+        name: String,
+        /// Which field and why.
+        reason: String,
+    },
+}
+
+impl DesiredCronJob {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Readable(job) => job.cron_job_name.as_str(),
+            Self::Unreadable { name, .. } => name,
+        }
+    }
 }
 
 /// An app as a device was told it.
@@ -71,26 +96,55 @@ impl Desired {
         let mut fields = Fields::new(map);
         let apps = fields.take("apps", |value| list(value, MAX_APPS, app));
         let names = fields.take("apps_list", |value| list(value, MAX_APPS, string));
-        let jobs = fields.take("cron_jobs_list", |value| list(value, MAX_APPS, string));
+        let cron_jobs = fields.take("cron_jobs", |value| list(value, MAX_APPS, cron_job));
+        let job_names = fields.take("cron_jobs_list", |value| list(value, MAX_APPS, string));
         let prune_id = fields.take("prune_id", |value| unsigned(&value));
         let group_id = fields.take("device_group_id", |value| unsigned(&value));
         let revision = fields.take("revision", |value| unsigned(&value).map(Revision));
         fields
             .finish(Unknown::Ignore, &[])
             .map_err(|invalid| DesiredError::Shape(invalid.to_string()))?;
-        let (Some(apps), Some(names), Some(cron_jobs), Some(prune_id), Some(device_group_id)) =
-            (apps, names, jobs, prune_id, group_id)
+        let ids = (prune_id, group_id);
+        let (
+            Some(apps),
+            Some(names),
+            Some(cron_jobs),
+            Some(job_names),
+            (Some(prune_id), Some(device_group_id)),
+        ) = (apps, names, cron_jobs, job_names, ids)
         else {
-            let keys = "apps, apps_list, cron_jobs_list, prune_id and device_group_id";
+            let keys = "apps, apps_list, cron_jobs, cron_jobs_list, prune_id and device_group_id";
             return Err(DesiredError::Shape(format!("it must have {keys}")));
         };
-        let told: BTreeSet<&str> = apps.iter().map(DesiredApp::name).collect();
-        let listed: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-        if told.len() != apps.len() || told != listed {
+        if !is_listed(apps.iter().map(DesiredApp::name), &names) {
             return Err(DesiredError::Shape("`apps` and `apps_list` differ".to_owned()));
+        }
+        if !is_listed(cron_jobs.iter().map(DesiredCronJob::name), &job_names) {
+            return Err(DesiredError::Shape("`cron_jobs` and `cron_jobs_list` differ".to_owned()));
         }
         Ok(Self { revision, device_group_id, prune_id, apps, cron_jobs })
     }
+}
+
+/// Whether each name is told once, and the list has the same ones.
+fn is_listed<'a>(told: impl Iterator<Item = &'a str>, names: &[String]) -> bool {
+    let told: Vec<&str> = told.collect();
+    let once: BTreeSet<&str> = told.iter().copied().collect();
+    let listed: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    once.len() == told.len() && once == listed
+}
+
+/// Reads one cron job, as apps are read.
+fn cron_job(value: Value) -> Result<DesiredCronJob, String> {
+    let map = object(value)?;
+    let name = match map.get("cron_job_name") {
+        Some(Value::String(name)) => name.clone(),
+        _ => return Err("has no `cron_job_name`".to_owned()),
+    };
+    Ok(match CronJob::decode(map) {
+        Ok(job) => DesiredCronJob::Readable(Box::new(job)),
+        Err(invalid) => DesiredCronJob::Unreadable { name, reason: invalid.to_string() },
+    })
 }
 
 /// Reads one app; one that cannot be run is kept by name with its reason, one without a name makes

@@ -153,6 +153,51 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
+/// A key that may be set or not, as a body gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Optional<T> {
+    /// It says nothing of it.
+    #[default]
+    NotGiven,
+    /// `null`: it is not to be set any more.
+    Unset,
+    /// It is to be this.
+    Set(T),
+}
+
+impl<T> Optional<T> {
+    /// Takes one out of a body.
+    pub(super) fn take(
+        fields: &mut Fields,
+        name: &str,
+        decode: impl FnOnce(Value) -> Result<T, String>,
+    ) -> Self {
+        let read = |value: Value| {
+            if value.is_null() { Ok(Self::Unset) } else { decode(value).map(Self::Set) }
+        };
+        fields.take(name, read).unwrap_or_default()
+    }
+
+    /// What is set after it, with what was set before.
+    pub(super) fn after(self, before: Option<T>) -> Option<T> {
+        match self {
+            Self::NotGiven => before,
+            Self::Unset => None,
+            Self::Set(value) => Some(value),
+        }
+    }
+}
+
+/// Reads one of some words.
+pub(super) fn word<T: Copy>(value: Value, words: &[(&str, T)]) -> Result<T, String> {
+    let text = string(value)?;
+    let known = words.iter().find(|(word, _)| *word == text);
+    known.map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        format!("must be one of {}, got `{}`", words.join(", "), clip(&text))
+    })
+}
+
 /// Reads a boolean.
 pub(super) fn boolean(value: Value) -> Result<bool, String> {
     match value {

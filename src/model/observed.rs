@@ -2,6 +2,7 @@
 
 use super::containers_per::Machine;
 use super::version::AppVersion;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// Everything a plan looks at. It is whole: an engine that could not tell all of it gave an error
@@ -10,6 +11,8 @@ use std::collections::BTreeSet;
 pub struct Observed {
     /// The containers of apps that carry our label, in any state.
     pub containers: Vec<ObservedContainer>,
+    /// The containers of cron jobs that carry our label, in any state.
+    pub runs: Vec<ObservedRun>,
     /// The names of all networks.
     pub networks: BTreeSet<String>,
     /// All images on the device, by the names that [`super::ImageReference::familiar`] gives.
@@ -39,6 +42,34 @@ pub struct ObservedContainer {
     pub networks: BTreeSet<String>,
     /// The device's ports it has bound; empty while it does not run.
     pub host_ports: BTreeSet<u16>,
+}
+
+/// One run of a cron job: a container that ends by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedRun {
+    /// The engine's id for it.
+    pub id: String,
+    /// Its name, without Docker's leading slash.
+    pub name: String,
+    /// The cron job it belongs to.
+    pub cron_job: String,
+    /// When it was due, in seconds since 1970; none when neither label nor name tells.
+    pub due: Option<u64>,
+    /// What it does.
+    pub state: ContainerState,
+    /// What came of it, when it ended.
+    pub result: Option<RunResult>,
+    /// The networks it is joined to.
+    pub networks: BTreeSet<String>,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// What its process said at its end; 0 is well.
+    pub exit_code: i64,
+    /// How long it ran, in ms.
+    pub duration_ms: u64,
 }
 
 /// A container's state, in Docker's words.

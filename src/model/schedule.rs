@@ -147,6 +147,23 @@ impl Schedule {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+
+    /// The same schedule in numbers and lists alone, `*` for "all", and `+` before days of the week
+    /// that must hold together with the days of the month: a form that no two implementations read
+    /// differently.
+    pub fn canonical(&self) -> String {
+        let [minute, hour, day, month, weekday] = &FIELDS;
+        let (mut days, mut weekdays) = (day.write(self.days), weekday.write(self.weekdays));
+        let is_restricted = |text: &str| text != "*";
+        if self.both_days && is_restricted(&days) && is_restricted(&weekdays) {
+            weekdays.insert(0, '+');
+        } else if !self.both_days && (!is_restricted(&days) || !is_restricted(&weekdays)) {
+            // "This day or any weekday" is any day.
+            (days, weekdays) = ("*".to_owned(), "*".to_owned());
+        }
+        let (minutes, hours) = (minute.write(self.minutes), hour.write(self.hours));
+        format!("{minutes} {hours} {days} {} {weekdays}", month.write(self.months))
+    }
 }
 
 impl Set {
@@ -191,6 +208,12 @@ impl Field {
         let named = self.names.iter().position(|name| name.eq_ignore_ascii_case(text));
         let named = named.and_then(|index| u32::try_from(index).ok()).map(|i| i + self.first);
         named.or_else(|| number(text)).filter(|value| (self.first..=self.last).contains(value))
+    }
+
+    /// A set as a list of numbers.
+    fn write(&self, set: Set) -> String {
+        let numbers: Vec<String> = set.iter().map(|number| number.to_string()).collect();
+        if numbers.len() == self.period as usize { "*".to_owned() } else { numbers.join(",") }
     }
 
     fn refusal(&self, text: &str) -> ScheduleError {

@@ -6,7 +6,8 @@ use super::memory::{Gate, Memory, pull_subject};
 use super::replica::{Slot, Standing};
 use super::{Inputs, Plan};
 use crate::model::{
-    App, AppVersion, ContainerState, DesiredApp, MAX_REPLICAS, Observed, ObservedContainer,
+    App, AppVersion, ContainerState, DesiredApp, ImageReference, MAX_REPLICAS, Observed,
+    ObservedContainer,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -150,6 +151,16 @@ pub(super) struct Planner<'a> {
     pub(super) seen: &'a mut BTreeSet<(String, String)>,
 }
 
+/// An image that an app or a cron job needs.
+pub(super) struct Image<'a> {
+    /// Whose attempts and pulls it is.
+    pub(super) owner: &'a str,
+    pub(super) version: &'a AppVersion,
+    pub(super) reference: &'a ImageReference,
+    /// Whether a container of this version is there.
+    pub(super) is_made: bool,
+}
+
 /// The steps of one app, kept by phase until all are known.
 #[derive(Debug, Default)]
 pub(super) struct Steps(BTreeMap<Phase, Vec<Action>>);
@@ -253,52 +264,39 @@ impl Planner<'_> {
         if let Some(network) = app.networks().iter().find(|network| !known.contains(*network)) {
             return Err(Reason::NetworkMissing { network: network.clone() });
         }
-        self.image(app, version, replicas, containers)?;
-        Ok(replicas)
-    }
-
-    /// Is the image of this version on the device? If not, its pull is planned.
-    fn image(
-        &mut self,
-        app: &App,
-        version: &AppVersion,
-        replicas: u32,
-        containers: &[&ObservedContainer],
-    ) -> Result<(), Reason> {
-        let name = app.app_name.as_str();
         let is_current = |c: &&&ObservedContainer| c.version.as_ref() == Some(version);
         let made: BTreeSet<u32> =
             containers.iter().filter(is_current).filter_map(|c| c.replica).collect();
-        if (1..=replicas).all(|replica| made.contains(&replica)) {
-            return Ok(());
+        if !(1..=replicas).all(|replica| made.contains(&replica)) {
+            let (owner, reference) = (app.app_name.as_str(), &app.spec.container.docker_image);
+            self.image(&Image { owner, version, reference, is_made: !made.is_empty() })?;
         }
-        let familiar = app.spec.container.docker_image.familiar();
+        Ok(replicas)
+    }
+
+    /// Is the image of a version on the device? If not, its pull is planned.
+    pub(super) fn image(&mut self, wanted: &Image<'_>) -> Result<(), Reason> {
+        let familiar = wanted.reference.familiar();
         let is_present = self.inputs.observed.images.contains(&familiar);
         // A container of this version is proof that its image was fetched for it.
-        let was_fetched = !made.is_empty() || self.memory.has_fetched(name, version);
+        let was_fetched = wanted.is_made || self.memory.has_fetched(wanted.owner, wanted.version);
         if is_present && was_fetched {
             return Ok(());
         }
-        self.pull(app, version, &familiar, is_present)
+        self.pull(wanted, &familiar, is_present)
     }
 
-    fn pull(
-        &mut self,
-        app: &App,
-        version: &AppVersion,
-        familiar: &str,
-        is_present: bool,
-    ) -> Result<(), Reason> {
-        let name = app.app_name.as_str();
-        let image = app.spec.container.docker_image.as_str().to_owned();
+    fn pull(&mut self, wanted: &Image<'_>, familiar: &str, is_present: bool) -> Result<(), Reason> {
+        let (owner, version) = (wanted.owner, wanted.version);
+        let image = wanted.reference.as_str().to_owned();
         let subject = pull_subject(version);
-        let gate = self.gate(name, &subject);
-        if self.inputs.busy.pulls.contains(&(name.to_owned(), version.clone())) {
+        let gate = self.gate(owner, &subject);
+        if self.inputs.busy.pulls.contains(&(owner.to_owned(), version.clone())) {
             return Err(Reason::Pulling { image });
         }
         let failure = self
             .memory
-            .attempts(name, &subject)
+            .attempts(owner, &subject)
             .and_then(|tried| Some((tried.count, tried.error.clone()?)));
         // An image that was built here, or loaded by hand, is in no registry: once the registry
         // has failed to give it, what is here will do. One that came from a registry is waited
@@ -308,11 +306,11 @@ impl Planner<'_> {
         }
         match gate {
             Gate::Open => {
-                self.memory.count(name, &subject, self.inputs.now_ms);
+                self.memory.count(owner, &subject, self.inputs.now_ms);
                 self.plan.actions.push(Action::Pull {
-                    app: name.to_owned(),
+                    app: owner.to_owned(),
                     version: version.clone(),
-                    image: app.spec.container.docker_image.clone(),
+                    image: wanted.reference.clone(),
                 });
                 Err(Reason::Pulling { image })
             }
@@ -555,7 +553,7 @@ impl Planner<'_> {
         }
     }
 
-    fn emit(&mut self, steps: Steps) {
+    pub(super) fn emit(&mut self, steps: Steps) {
         self.plan.actions.extend(steps.0.into_values().flatten());
     }
 }

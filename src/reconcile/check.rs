@@ -2,8 +2,9 @@
 //!
 //! It knows what must never be in a plan, and nothing of how plans are made.
 
+use super::cron::owner;
 use super::{Action, Inputs, Plan, Step};
-use crate::model::{ContainerState, DesiredApp};
+use crate::model::{ContainerState, DesiredApp, DesiredCronJob};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is wrong with a plan, in words; nothing for a sound one.
@@ -48,23 +49,30 @@ struct Check<'a> {
 
 impl<'a> Check<'a> {
     fn new(inputs: &'a Inputs<'a>) -> Self {
-        let containers = inputs
+        let runs = |state| {
+            !matches!(
+                state,
+                ContainerState::Created | ContainerState::Exited | ContainerState::Dead
+            )
+        };
+        let of_apps = inputs
             .observed
             .containers
             .iter()
-            .map(|c| {
-                let runs = !matches!(
-                    c.state,
-                    ContainerState::Created | ContainerState::Exited | ContainerState::Dead
-                );
-                (c.id.clone(), (c.app.clone(), c.name.clone(), runs))
-            })
-            .collect();
+            .map(|c| (c.id.clone(), (c.app.clone(), c.name.clone(), runs(c.state))));
+        let of_cron_jobs =
+            inputs.observed.runs.iter().map(|run| {
+                (run.id.clone(), (owner(&run.cron_job), run.name.clone(), runs(run.state)))
+            });
+        let containers = of_apps.chain(of_cron_jobs).collect();
         Self { inputs, containers, removed: BTreeSet::new() }
     }
 
     fn wants_image(&self, app: &str) -> bool {
-        self.inputs.desired.apps.iter().any(|desired| {
+        let jobs = &self.inputs.desired.cron_jobs;
+        jobs.iter().any(|desired| {
+            matches!(desired, DesiredCronJob::Readable(job) if owner(job.cron_job_name.as_str()) == app && job.spec.running)
+        }) || self.inputs.desired.apps.iter().any(|desired| {
             matches!(desired, DesiredApp::Readable(readable) if readable.app_name.as_str() == app && readable.spec.running)
         })
     }

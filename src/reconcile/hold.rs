@@ -111,9 +111,9 @@ pub enum Reason {
     /// Steps of an earlier pass are under way.
     #[error("busy with earlier steps")]
     Busy,
-    /// This version runs no cron jobs.
-    #[error("cron jobs are not run by this version of nebula")]
-    CronJob,
+    /// Nothing is due by a clock that nobody has set.
+    #[error("the device's clock has not been set")]
+    ClockNotSet,
 }
 
 impl std::fmt::Display for Hold {

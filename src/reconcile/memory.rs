@@ -5,6 +5,7 @@
 
 use super::Policy;
 use super::app::NO_APP;
+use super::cron::CronMemory;
 use crate::model::AppVersion;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,8 @@ pub struct Memory {
     from_registry: BTreeSet<String>,
     /// By app and subject: the attempts so far.
     attempts: BTreeMap<String, BTreeMap<String, Attempts>>,
+    /// By cron job: its due times and its last runs.
+    cron_jobs: BTreeMap<String, CronMemory>,
 }
 
 /// How often one thing was tried.
@@ -139,6 +142,18 @@ impl Memory {
             None | Some(0) => Gate::Open,
             Some(left) => Gate::Wait(left),
         }
+    }
+
+    pub(super) fn cron_job(&self, name: &str) -> Option<&CronMemory> {
+        self.cron_jobs.get(name)
+    }
+
+    pub(super) fn keep_cron_job(&mut self, name: &str, memory: CronMemory) {
+        self.cron_jobs.insert(name.to_owned(), memory);
+    }
+
+    pub(super) fn retain_cron_jobs(&mut self, desired: &BTreeSet<&str>) {
+        self.cron_jobs.retain(|name, _| desired.contains(name.as_str()));
     }
 
     /// Drops what no app of this pass needs any more. Apps that are busy keep all of theirs.

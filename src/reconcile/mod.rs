@@ -25,18 +25,21 @@ mod accept;
 mod action;
 mod app;
 mod check;
+mod cron;
 mod hold;
 mod memory;
 pub mod pretend;
 mod replica;
+mod times;
 
 pub use accept::{Acceptance, PATIENCE_MS, judge};
 pub use action::{Action, Step, Target};
 pub use check::check;
+pub use cron::{Recorded, RunOutcome, RunRecord, owner};
 pub use hold::{Hold, Reason};
 pub use memory::{Attempts, Memory};
 
-use crate::model::{AppVersion, Desired, DesiredApp, NEBULA_NETWORK, Observed};
+use crate::model::{AppVersion, Desired, DesiredApp, DesiredCronJob, NEBULA_NETWORK, Observed};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The waits of the planner. All are written down here, and none is anywhere else.
@@ -92,7 +95,7 @@ fn hash(text: &str) -> u64 {
 /// What is under way from earlier passes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Busy {
-    /// Apps whose containers are being worked on.
+    /// Apps, and cron jobs as `cron job NAME`, whose containers are being worked on.
     pub apps: BTreeSet<String>,
     /// Pulls that are running.
     pub pulls: BTreeSet<(String, AppVersion)>,
@@ -120,6 +123,8 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// What differs and is left as it is, with reasons.
     pub holds: Vec<Hold>,
+    /// What became of runs of cron jobs, found out in this pass.
+    pub recorded: Vec<Recorded>,
     /// When to look again if nothing happens before, in ms.
     pub recheck_after_ms: Option<u64>,
 }
@@ -143,6 +148,9 @@ impl std::fmt::Display for Plan {
         }
         for hold in &self.holds {
             writeln!(f, "hold {hold}")?;
+        }
+        for recorded in &self.recorded {
+            writeln!(f, "run {recorded}")?;
         }
         if let Some(after) = self.recheck_after_ms {
             writeln!(f, "look again in {after} ms")?;
@@ -176,9 +184,13 @@ pub fn plan(inputs: &Inputs<'_>, memory: &mut Memory) -> Plan {
         }
     }
     planner.leftovers();
-    for job in &inputs.desired.cron_jobs {
-        plan.hold(job, None, Reason::CronJob);
+    for desired in &inputs.desired.cron_jobs {
+        if let DesiredCronJob::Readable(job) = desired {
+            versions.insert(owner(job.cron_job_name.as_str()), job.image_version());
+            images.insert(job.spec.container.docker_image.familiar());
+        }
     }
+    planner.cron_jobs();
     memory.retain(&seen, &inputs.busy.apps, &versions, &images);
     plan
 }

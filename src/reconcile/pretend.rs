@@ -8,6 +8,7 @@
 use super::{Action, Step};
 use crate::model::{
     ContainerSpec, ContainerState, Health, Labels, Machine, Observed, ObservedContainer,
+    ObservedRun, RunLabels, RunResult,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,10 +37,18 @@ struct Container {
     spec: ContainerSpec,
 }
 
+/// A run of a cron job, with what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Run {
+    observed: ObservedRun,
+    spec: ContainerSpec,
+}
+
 /// The pretended device.
 #[derive(Debug, Clone, Default)]
 pub struct World {
     containers: Vec<Container>,
+    runs: Vec<Run>,
     /// Containers without our label: name and device ports. They are never touched.
     pub foreign: Vec<(String, BTreeSet<u16>)>,
     /// Networks by name.
@@ -66,6 +75,7 @@ impl World {
     pub fn observe(&self, machine: Machine) -> Observed {
         Observed {
             containers: self.containers.iter().map(|c| c.observed.clone()).collect(),
+            runs: self.runs.iter().map(|run| run.observed.clone()).collect(),
             networks: self.networks.clone(),
             images: self.images.clone(),
             machine,
@@ -85,6 +95,17 @@ impl World {
     /// Removes a container as a person at the device would.
     pub fn vanish(&mut self, name: &str) {
         self.containers.retain(|c| c.observed.name != name);
+        self.runs.retain(|run| run.observed.name != name);
+    }
+
+    /// Lets every run of a cron job that lives come to its end.
+    pub fn end_runs(&mut self, exit_code: i64) {
+        for run in &mut self.runs {
+            if run.observed.state == ContainerState::Running {
+                run.observed.state = ContainerState::Exited;
+                run.observed.result = Some(RunResult { exit_code, duration_ms: 1_000 });
+            }
+        }
     }
 
     /// Lets Docker's restart policy start again what ended, if it can be started by now.
@@ -114,6 +135,9 @@ impl World {
                 Ok(())
             }
             Action::Pull { image, .. } => self.pull(&image.familiar()),
+            Action::Container { target, step, .. } if self.run(&target.id).is_some() => {
+                self.apply_to_run(&target.id, step)
+            }
             Action::Container { target, step, .. } => match step {
                 Step::Create(spec) => self.create(spec),
                 Step::Connect { network } => self.connect(&target.id, network),
@@ -148,6 +172,19 @@ impl World {
         self.name_is_free(&spec.name)?;
         self.made += 1;
         let labels = spec.labels.clone().into_iter().collect();
+        if let Some(RunLabels { cron_job, due }) = RunLabels::read(&labels, &spec.name) {
+            let observed = ObservedRun {
+                id: format!("id{:06}", self.made),
+                name: spec.name.clone(),
+                cron_job,
+                due,
+                state: ContainerState::Created,
+                result: None,
+                networks: BTreeSet::from([spec.network.clone()]),
+            };
+            self.runs.push(Run { observed, spec: spec.clone() });
+            return Ok(());
+        }
         let Some((app, replica, version)) = Labels::read(&labels, &spec.name) else {
             return Err("the container carries no label of ours".to_owned());
         };
@@ -167,9 +204,52 @@ impl World {
     }
 
     fn name_is_free(&self, name: &str) -> Result<(), String> {
-        let ours = self.containers.iter().any(|c| c.observed.name == name);
+        let ours = self.containers.iter().any(|c| c.observed.name == name)
+            || self.runs.iter().any(|run| run.observed.name == name);
         if ours || self.foreign.iter().any(|(taken, _)| taken == name) {
             return Err(format!("the container name {name} is already in use"));
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, id: &str) -> Option<&mut Run> {
+        self.runs.iter_mut().find(|run| run.observed.id == id || run.observed.name == id)
+    }
+
+    fn apply_to_run(&mut self, id: &str, step: &Step) -> Result<(), String> {
+        let networks = self.networks.clone();
+        let behaviours = self.behaviours.clone();
+        let Some(run) = self.run(id) else { return Err(format!("no such container: {id}")) };
+        let behaviour = behaviours.get(&run.spec.image.familiar()).copied().unwrap_or_default();
+        let observed = &mut run.observed;
+        match step {
+            Step::Create(spec) => return Err(format!("the name {} is in use", spec.name)),
+            Step::Rename { .. } | Step::Unpause => return Err("a run has neither".to_owned()),
+            Step::Connect { network } if !networks.contains(network) => {
+                return Err(format!("network {network} not found"));
+            }
+            Step::Connect { network } => {
+                observed.networks.insert(network.clone());
+            }
+            Step::Start if behaviour == Behaviour::RefusesStart => {
+                return Err("error gathering device information".to_owned());
+            }
+            Step::Start if behaviour == Behaviour::Crashes => {
+                observed.state = ContainerState::Exited;
+                observed.result = Some(RunResult { exit_code: 1, duration_ms: 10 });
+            }
+            Step::Start => observed.state = ContainerState::Running,
+            Step::Stop { .. } => {
+                observed.state = ContainerState::Exited;
+                observed.result = Some(RunResult { exit_code: 137, duration_ms: 1_000 });
+            }
+            Step::Remove if observed.state == ContainerState::Running => {
+                return Err("you cannot remove a running container".to_owned());
+            }
+            Step::Remove => {
+                let id = observed.id.clone();
+                self.runs.retain(|run| run.observed.id != id);
+            }
         }
         Ok(())
     }

@@ -19,6 +19,8 @@ RULES = {
     # The reason that comes with it says what is wrong with the schedule.
     "schedule_valid": r"False",
     "schedule": r".*",
+    # The list of time zones is long as well.
+    "timezone": r"`.*` is no time zone: .*",
     # Bytes are counted, and a pattern counts characters.
     "password": r"must be at most 72 bytes, .*",
     # What is a letter is a long list.

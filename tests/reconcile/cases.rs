@@ -7,7 +7,7 @@
 //! ```text
 //! app NAME [image IMAGE] [id N] [replicas N | per cpu=0.5] [ports 80,81:8080] [networks a,b|-]
 //!          [rolling] [stopped] [unreadable]
-//! cron NAME                        a cron job of the group
+//! cron NAME [unreadable]           an hourly cron job of the group, of image tool:1
 //! container NAME of APP REPLICA VERSION STATE [ports 80] [networks a,b]
 //!     REPLICA  1, 2 ..., or `-` when nothing tells
 //!     VERSION  current; older (an earlier id and spec); oldest; created-again (another uid, the
@@ -97,7 +97,6 @@ fn the_cases_show_every_reason_and_every_step() {
         "is in an unknown state",
         "cannot be run by this version",
         "busy with earlier steps",
-        "cron jobs are not run",
         "is held by another container",
     ] {
         assert!(all.contains(shown), "no case shows `{shown}`");
@@ -189,8 +188,22 @@ fn number(text: &str) -> u64 {
 fn read_desired(lines: &[&str]) -> Desired {
     let apps: Vec<Value> = after(lines, "app ").map(read_app).collect();
     let mut wire = answer(&apps);
-    wire["cron_jobs_list"] = after(lines, "cron ").collect();
+    let jobs = after(lines, "cron ").map(read_cron_job);
+    wire["cron_jobs"] = jobs.collect();
+    wire["cron_jobs_list"] = after(lines, "cron ").map(first_word).collect();
     Desired::decode(wire.to_string().as_bytes()).expect("a case's answer is whole")
+}
+
+fn first_word(line: &str) -> &str {
+    line.split_whitespace().next().unwrap_or_default()
+}
+
+fn read_cron_job(line: &str) -> Value {
+    let is_unreadable = line.split_whitespace().any(|word| word == "unreadable");
+    json!({
+        "cron_job_name": first_word(line), "cron_job_id": 1, "docker_image": "tool:1",
+        "schedule": if is_unreadable { "never" } else { "0 * * * *" },
+    })
 }
 
 fn read_app(line: &str) -> Value {
@@ -239,7 +252,7 @@ fn read_observed(lines: &[&str], apps: &BTreeMap<&str, &App>) -> Observed {
         }
     });
     let machine = machine.unwrap_or(Machine { cores: 4, memory_mb: 8192 });
-    Observed { containers, networks: names(networks), images, machine }
+    Observed { containers, runs: Vec::new(), networks: names(networks), images, machine }
 }
 
 fn read_container(line: &str, apps: &BTreeMap<&str, &App>) -> ObservedContainer {

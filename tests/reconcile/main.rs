@@ -4,6 +4,7 @@
 //! for the case files; everything runs in the build without default features.
 
 mod cases;
+mod cron;
 mod kills;
 mod laws;
 mod model;

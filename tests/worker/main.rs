@@ -2,6 +2,7 @@
 //! anything. `make test` brings up what these tests need.
 
 mod apps;
+mod cron_jobs;
 mod docker;
 mod engine;
 mod faults;

@@ -43,6 +43,15 @@ impl Manager {
         Self { address, answer, asked, task: task.abort_handle(), revision: 1000 }
     }
 
+    /// Declares cron jobs and no app; each call is a newer state.
+    pub(crate) fn declare_cron_jobs(&mut self, jobs: &[Value]) {
+        self.revision += 1;
+        let mut said = state(self.revision, &[]);
+        said["cron_jobs_list"] = jobs.iter().map(|job| job["cron_job_name"].clone()).collect();
+        said["cron_jobs"] = jobs.into();
+        self.say(Answer::State(said));
+    }
+
     /// Declares apps; each call is a newer state.
     pub(crate) fn declare(&mut self, apps: &[Value]) {
         self.revision += 1;

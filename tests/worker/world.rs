@@ -114,10 +114,22 @@ impl Worker {
 
 /// Looks until it is so. `what` says what was waited for when it never is.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
+    until_within(PATIENCE, what, async || look().await.then_some(())).await;
+}
+
+/// Looks until there is something, for no longer than this.
+pub(crate) async fn until_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let begun = tokio::time::Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_millis(50));
-    while !look().await {
-        assert!(begun.elapsed() < PATIENCE, "it never came to be: {what}");
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(begun.elapsed() < patience, "it never came to be: {what}");
         ticks.tick().await;
     }
 }

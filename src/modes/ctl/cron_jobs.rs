@@ -51,7 +51,23 @@ pub(super) struct Create {
     #[arg(long, value_name = "SCHEDULE", value_parser = flags::schedule, help = SCHEDULE)]
     schedule: String,
     #[command(flatten)]
+    timing: Timing,
+    #[command(flatten)]
     container: NewContainer,
+}
+
+/// What a schedule leaves open.
+#[derive(Debug, Args)]
+struct Timing {
+    /// Whose clock the schedule means, as in Europe/Berlin; `none` is UTC again
+    #[arg(long, value_name = "ZONE", value_parser = flags::timezone)]
+    timezone: Option<Value>,
+    /// What a run does that is due while the last one lives: `skip` it if nothing is set
+    #[arg(long, value_name = "skip|allow|replace", value_parser = ["skip", "allow", "replace"])]
+    overlap: Option<String>,
+    /// What becomes of the one run that was due while the worker was down: `catch_up` if nothing is set
+    #[arg(long, value_name = "catch_up|skip", value_parser = ["catch_up", "skip"])]
+    missed_runs: Option<String>,
 }
 
 /// Change the given fields of a cron job, and nothing else
@@ -67,6 +83,8 @@ pub(super) struct Update {
     #[arg(long, value_name = "SCHEDULE", value_parser = flags::schedule, help = SCHEDULE)]
     schedule: Option<String>,
     #[command(flatten)]
+    timing: Timing,
+    #[command(flatten)]
     container: ContainerChange,
 }
 
@@ -76,13 +94,13 @@ impl CronJobs {
             Self::List => list(session).await,
             Self::Info { name } => objects::info(session, cron_job(&name), FIELDS).await,
             Self::Create(create) => {
-                let Create { name, schedule, container } = *create;
-                let own = scheduled(Some(schedule));
+                let Create { name, schedule, timing, container } = *create;
+                let own = scheduled(Some(schedule), timing);
                 containers::create(session, cron_job(&name), container, own).await
             }
             Self::Update(update) => {
-                let Update { name, schedule, container } = *update;
-                let own = scheduled(schedule);
+                let Update { name, schedule, timing, container } = *update;
+                let own = scheduled(schedule, timing);
                 containers::update(session, cron_job(&name), container, own).await
             }
             Self::Delete { name, yes } => objects::delete(session, cron_job(&name), yes).await,
@@ -91,9 +109,12 @@ impl CronJobs {
 }
 
 /// What a cron job has beside its containers' settings.
-fn scheduled(schedule: Option<String>) -> Object {
+fn scheduled(schedule: Option<String>, timing: Timing) -> Object {
     let mut fields = Object::new();
     put_value(&mut fields, "schedule", schedule.map(Value::String));
+    put_value(&mut fields, "timezone", timing.timezone);
+    put_value(&mut fields, "overlap", timing.overlap.map(Value::String));
+    put_value(&mut fields, "missed_runs", timing.missed_runs.map(Value::String));
     fields
 }
 
@@ -118,6 +139,9 @@ const FIELDS: &[Field] = &[
     ("cron_job_name", single),
     ("cron_job_id", single),
     ("schedule", single),
+    ("timezone", single),
+    ("overlap", single),
+    ("missed_runs", single),
     ("docker_image", single),
     ("running", yes_or_no),
     ("env_vars", variables),

@@ -5,7 +5,7 @@
 
 use super::failure::Failure;
 use crate::client::{Noun, Object};
-use crate::model::{AccountName, AppFields, CronJobFields, Invalid, Name, Unknown};
+use crate::model::{AccountName, AppFields, CronJobFields, Invalid, Name, TimeZone, Unknown};
 use serde_json::{Map, Number, Value, json};
 
 /// Checks the whole body of an app or a cron job as the manager will, where fields depend on each
@@ -60,6 +60,11 @@ pub(super) fn schedule(text: &str) -> Result<String, String> {
     let body = Map::from_iter([("schedule".to_owned(), text.into())]);
     let checked = CronJobFields::decode(body, None, Unknown::Refuse);
     checked.map(|_| text.to_owned()).map_err(reason)
+}
+
+/// A time zone, or none.
+pub(super) fn timezone(text: &str) -> Result<Value, String> {
+    if text == "none" { Ok(Value::Null) } else { TimeZone::parse(text).map(|_| text.into()) }
 }
 
 pub(super) fn port(text: &str) -> Result<Value, String> {

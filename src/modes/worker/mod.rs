@@ -15,6 +15,7 @@ pub mod config;
 mod execute;
 mod reconciler;
 mod state;
+mod ticker;
 
 pub use config::Config;
 pub use state::StateError;

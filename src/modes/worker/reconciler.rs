@@ -8,9 +8,12 @@ use super::checkin::DesiredWatch;
 use super::execute::{Executor, Outcome, Work};
 use super::jittered;
 use super::state::MemoryFile;
+use super::ticker::{self, Alarm};
 use crate::engine::{ContainerEngine, EngineError};
-use crate::model::{Desired, DesiredApp, NEBULA_NETWORK};
-use crate::reconcile::{Busy, Hold, Inputs, Memory, Plan, Policy, Reason, check, plan};
+use crate::model::{Desired, DesiredApp, DesiredCronJob, NEBULA_NETWORK};
+use crate::reconcile::{
+    Busy, Hold, Inputs, Memory, Plan, Policy, Reason, Recorded, check, owner, plan,
+};
 use futures_util::StreamExt;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -51,6 +54,7 @@ pub(super) struct Reconciler {
     pieces: HashMap<Id, (Piece, AbortHandle)>,
     told: HashSet<(String, Option<u32>, String)>,
     engine_failures: u32,
+    alarm: Alarm,
 }
 
 impl Reconciler {
@@ -73,6 +77,7 @@ impl Reconciler {
             pieces: HashMap::new(),
             told: HashSet::new(),
             engine_failures: 0,
+            alarm: Alarm::default(),
         }
     }
 
@@ -81,6 +86,11 @@ impl Reconciler {
         let changed = Arc::new(Notify::new());
         let listening = listen(self.engine.clone(), changed.clone());
         let mut listening = std::pin::pin!(listening);
+        // Without it a clock that is set is seen half a minute later, by the next look.
+        let ticker = ticker::start(self.alarm.clone(), changed.clone(), now_ms).await;
+        if let Err(error) = &ticker {
+            warn!(%error, "the clock is not watched");
+        }
         // The sender lives as long as the check-ins; after it only the shutdown is left to come.
         let mut is_declared = true;
         loop {
@@ -101,6 +111,11 @@ impl Reconciler {
             while let Some(ended) = self.tasks.try_join_next_with_id() {
                 self.record(ended);
             }
+        }
+        if let Ok(mut ticker) = ticker
+            && let Err(error) = ticker.shutdown().await
+        {
+            debug!(%error, "the watch of the clock did not end");
         }
         self.drain().await;
     }
@@ -137,6 +152,10 @@ impl Reconciler {
         }
         self.memory_file.write(&self.memory);
         self.tell(&plan.holds);
+        for Recorded { cron_job, record } in &plan.recorded {
+            let (due, outcome) = (record.due, &record.outcome);
+            info!(cron_job, due, %outcome, "run dealt with");
+        }
         debug!(
             actions = plan.actions.len(),
             holds = plan.holds.len(),
@@ -148,6 +167,7 @@ impl Reconciler {
 
     fn set_to_work(&mut self, plan: Plan) -> Duration {
         let look_again = plan.recheck_after_ms.map(Duration::from_millis);
+        self.alarm.set(plan.recheck_after_ms.map_or(0, |after| now_ms().saturating_add(after)));
         if !plan.actions.is_empty() {
             info!(actions = plan.actions.len(), "plan made");
             debug!(%plan, "plan in words");
@@ -189,16 +209,19 @@ impl Reconciler {
 
     /// A pull that nobody wants any more makes room for one that somebody does.
     fn abandon_pulls(&self, desired: &Desired) {
-        let wanted: BTreeSet<_> = desired
-            .apps
-            .iter()
-            .filter_map(|app| match app {
-                DesiredApp::Readable(app) if app.spec.running => {
-                    Some((app.app_name.as_str().to_owned(), app.version()))
-                }
-                _ => None,
-            })
-            .collect();
+        let of_apps = desired.apps.iter().filter_map(|app| match app {
+            DesiredApp::Readable(app) if app.spec.running => {
+                Some((app.app_name.as_str().to_owned(), app.version()))
+            }
+            _ => None,
+        });
+        let of_cron_jobs = desired.cron_jobs.iter().filter_map(|job| match job {
+            DesiredCronJob::Readable(job) if job.spec.running => {
+                Some((owner(job.cron_job_name.as_str()), job.image_version()))
+            }
+            _ => None,
+        });
+        let wanted: BTreeSet<_> = of_apps.chain(of_cron_jobs).collect();
         for (piece, task) in self.pieces.values() {
             if let Piece::Pull(app, version) = piece
                 && !wanted.contains(&(app.clone(), version.clone()))

@@ -38,8 +38,9 @@ pub(super) fn all() -> Value {
     add("AppChanges", changes(&app, APP_READ_ONLY));
     add("App", answer(&app, &[("app_id", id()), ("app_name", text())]));
     let job = [container(), cron_job_only()].concat();
-    add("NewCronJob", body(&job, CRON_JOB_READ_ONLY, &["docker_image", "schedule"]));
-    add("CronJobChanges", changes(&job, CRON_JOB_READ_ONLY));
+    let given = [job.clone(), cron_job_optional()].concat();
+    add("NewCronJob", body(&given, CRON_JOB_READ_ONLY, &["docker_image", "schedule"]));
+    add("CronJobChanges", changes(&given, CRON_JOB_READ_ONLY));
     add("CronJob", answer(&job, &[("cron_job_id", id()), ("cron_job_name", text())]));
     let group = [("apps", member_names(1_000)), ("cron_jobs", member_names(1_000))];
     add("DeviceGroupMembers", body(&group, DEVICE_GROUP_READ_ONLY, &[]));
@@ -228,6 +229,24 @@ fn cron_job_only() -> Vec<(&'static str, Value)> {
         "examples": ["0 * * * *", "*/5 0-6,22-23 1 jan-mar mon"],
     });
     vec![("schedule", schedule)]
+}
+
+/// Keys that an answer leaves out when they are not set; `null` unsets one.
+fn cron_job_optional() -> Vec<(&'static str, Value)> {
+    let one_of = |words: &[&str]| {
+        let words: Vec<Option<&str>> = words.iter().copied().map(Some).chain([None]).collect();
+        json!({ "enum": words })
+    };
+    let zone = json!({
+        "type": ["string", "null"],
+        "description": "A name of the IANA time zone database; UTC when it is not set.",
+        "examples": ["Europe/Berlin"],
+    });
+    vec![
+        ("timezone", zone),
+        ("overlap", one_of(&["skip", "allow", "replace"])),
+        ("missed_runs", one_of(&["catch_up", "skip"])),
+    ]
 }
 
 fn user_group() -> Vec<(&'static str, Value)> {
