@@ -1,6 +1,6 @@
 //! What devices ask for: its form, its tag, and that it follows every change at once.
 
-use crate::harness::{Manager, Moody, PATIENCE, config};
+use crate::harness::{Manager, Moody, PATIENCE, basic, config};
 use nebula::modes::manager::Limits;
 use nebula::store::SqliteStore;
 use reqwest::StatusCode;
@@ -304,4 +304,74 @@ async fn inv_08_a_group_whose_answer_is_too_large_is_told_so_and_harms_no_other(
     let why = "what the device group runs is larger than 16777216 bytes together";
     assert_eq!((status, answer), (500, json!({ "error": why })));
     assert_eq!(manager.info("small").await["apps_list"], json!(["app0"]));
+}
+
+/// Asks with what is known already, and waits.
+fn parked(manager: &Manager, who: &str, etag: &str, seconds: &str) -> reqwest::RequestBuilder {
+    let path = format!("/api/v2/device_groups/eu/info?wait={seconds}");
+    manager.request_as(who, "GET", &path).header("if-none-match", etag)
+}
+
+#[tokio::test]
+async fn a_client_that_waits_is_answered_when_the_answer_is_another_one() {
+    let manager = Manager::start().await;
+    manager.create_app("web").await;
+    manager.create_group("eu", &["web"]).await;
+    let first = manager.request("GET", "/api/v2/device_groups/eu/info").send().await.unwrap();
+    let etag = first.headers()["etag"].to_str().unwrap().to_owned();
+    // Its time is up.
+    let quiet = parked(&manager, &basic(), &etag, "1").send().await.unwrap();
+    assert_eq!(
+        (quiet.status(), quiet.headers()["etag"].to_str().unwrap()),
+        (StatusCode::NOT_MODIFIED, &*etag)
+    );
+    // Nothing to wait for: it knows another one, or none.
+    let other = parked(&manager, &basic(), "\"other\"", "300").send().await.unwrap();
+    assert_eq!(other.status(), 200);
+    // A change while it waits, of a member that the group has.
+    let waiting = tokio::spawn(parked(&manager, &basic(), &etag, "300").send());
+    until_parked(&manager).await;
+    assert_eq!(manager.send("POST", "/apps/web/restart", Value::Null).await.0, 202);
+    let answer = waiting.await.unwrap().unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_ne!(answer.headers()["etag"].to_str().unwrap(), etag);
+    for wrong in ["", "x", "-1", "301", "1&wait=2"] {
+        let refused = parked(&manager, &basic(), &etag, wrong).send().await.unwrap();
+        let (status, body) = crate::harness::read(refused).await;
+        assert_eq!(status, 400, "{wrong}");
+        assert!(body["wait"].is_string(), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn inv_12_a_client_that_waits_is_let_go_when_it_may_no_longer() {
+    let (manager, store) = Manager::moody().await;
+    manager.create_group("eu", &[]).await;
+    let ann = crate::harness::seed_user(&*store, "ann").await;
+    let grant = json!({ "group_members": ["ann"], "device_groups": { "eu": "ro" } });
+    assert_eq!(manager.send("POST", "/user_groups/g", grant).await.0, 200);
+    let path = "/api/v2/device_groups/eu/info";
+    let first = manager.request_as(&ann, "GET", path).send().await.unwrap();
+    let etag = first.headers()["etag"].to_str().unwrap().to_owned();
+    let waiting = tokio::spawn(parked(&manager, &ann, &etag, "300").send());
+    until_parked(&manager).await;
+    // A change of others wakes it, and it waits on.
+    assert_eq!(manager.send("POST", "/user_groups/others", Value::Null).await.0, 200);
+    assert_eq!(manager.send("DELETE", "/user_groups/g", Value::Null).await.0, 200);
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 403);
+    let grant = json!({ "group_members": ["ann"], "device_groups": { "eu": "ro" } });
+    assert_eq!(manager.send("POST", "/user_groups/g", grant).await.0, 200);
+    let waiting = tokio::spawn(parked(&manager, &ann, &etag, "300").send());
+    until_parked(&manager).await;
+    assert_eq!(manager.send("DELETE", "/users/ann", Value::Null).await.0, 200);
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 401);
+}
+
+/// Until a request waits.
+async fn until_parked(manager: &Manager) {
+    let count = async || {
+        let metrics = manager.client.get(manager.url("/metrics")).send().await.unwrap();
+        metrics.text().await.unwrap()
+    };
+    while !count().await.contains("\nnebula_parked 1\n") {}
 }

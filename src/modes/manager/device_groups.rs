@@ -10,20 +10,9 @@ use crate::model::{App, CronJob, DeviceGroup, DeviceGroupFields, Identity, Unkno
 use crate::store::Kind;
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{Request, StatusCode};
+use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-
-/// `GET /device_groups/N/info`, when the service did not find it ready.
-pub(super) async fn info(
-    State(manager): State<Arc<Shared>>,
-    ObjectName(name): ObjectName,
-    request: Request<axum::body::Body>,
-) -> Answer {
-    let ready = manager.info.get(&name, manager.declarations.store()).await?;
-    let reply = ready.ok_or_else(unknown::<DeviceGroup>)?.reply(request.headers());
-    Ok(reply.map(axum::body::Body::new))
-}
 
 /// `POST /device_groups/N`
 pub(super) async fn create(

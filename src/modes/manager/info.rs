@@ -25,13 +25,17 @@ use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::Mutex;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Mutex, Notify};
 
 use super::reply::ReplyBody;
 
 /// Floors. A write to one group makes one in this many others build again: 128 kB buy that it is
 /// rare in any fleet.
 const FLOORS: usize = 16_384;
+/// Groups whose parked requests are woken together. A request that is woken for another group looks
+/// and parks again.
+const WAKES: usize = 1_024;
 /// Builds that may go on at once; each remembers its last answer for those who waited for it.
 const BUILDERS: usize = 64;
 /// Memory for each of the `cache_max_size` groups. A typical group takes a few kB, so in practice
@@ -60,6 +64,7 @@ pub(super) struct InfoCache {
     ready: Cache<Arc<str>, Arc<Ready>>,
     floors: Box<[AtomicU64]>,
     builders: Box<[Mutex<Option<Arc<Ready>>>]>,
+    wakes: Box<[Notify]>,
     hasher: RandomState,
 }
 
@@ -79,6 +84,7 @@ impl InfoCache {
                 .build(),
             floors: (0..FLOORS).map(|_| AtomicU64::new(0)).collect(),
             builders: (0..BUILDERS).map(|_| Mutex::new(None)).collect(),
+            wakes: (0..WAKES).map(|_| Notify::new()).collect(),
             hasher: RandomState::new(),
         }
     }
@@ -87,8 +93,16 @@ impl InfoCache {
     /// the write's commit and its answer.
     pub(super) fn raise<'a>(&self, groups: impl Iterator<Item = &'a String>, revision: Revision) {
         for group in groups {
-            self.floors[self.floor_of(group)].fetch_max(revision.0, Ordering::AcqRel);
+            let floor = self.floor_of(group);
+            self.floors[floor].fetch_max(revision.0, Ordering::AcqRel);
+            self.wakes[floor % WAKES].notify_waiters();
         }
+    }
+
+    /// Ends at the next change of a group. It counts from the moment it is made, so whoever makes
+    /// it before looking misses nothing.
+    pub(super) fn changed(&self, group: &str) -> Notified<'_> {
+        self.wakes[self.floor_of(group) % WAKES].notified()
     }
 
     /// The ready bytes of a group, if they are still true.
@@ -191,7 +205,7 @@ impl Ready {
     }
 
     /// `If-None-Match` compares weakly: `W/"x"` is `"x"`.
-    fn is_known_to(&self, request: &HeaderMap) -> bool {
+    pub(super) fn is_known_to(&self, request: &HeaderMap) -> bool {
         let etag = self.etag.as_bytes();
         let is_ours = |tag: &[u8]| {
             let tag = tag.trim_ascii();

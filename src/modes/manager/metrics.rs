@@ -47,6 +47,7 @@ pub(super) struct Metrics {
     pub(super) info_not_modified: Counter,
     pub(super) store_errors: Counter,
     pub(super) connections: Gauge,
+    pub(super) parked: Gauge,
     pub(super) connections_refused: Counter,
 }
 
@@ -75,6 +76,7 @@ impl Metrics {
             info_not_modified: info(304),
             store_errors: Counter::default(),
             connections: Gauge::default(),
+            parked: Gauge::default(),
             connections_refused: Counter::default(),
             requests: requests.clone(),
         };
@@ -103,6 +105,7 @@ impl Metrics {
         let hashes = self.hashes.clone();
         registry.register("hashes", "Hashes of passwords and tokens computed", hashes);
         registry.register("connections", "Open connections", self.connections.clone());
+        registry.register("parked", "Requests that wait for a change", self.parked.clone());
         let refused = self.connections_refused.clone();
         registry.register("connections_refused", "Connections over the limit", refused);
     }

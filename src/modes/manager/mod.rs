@@ -34,6 +34,7 @@ mod service;
 mod tls;
 mod user_groups;
 mod users;
+mod wait;
 
 pub use config::Config;
 pub use limits::Limits;
@@ -116,6 +117,8 @@ struct Shared {
     data_dir: PathBuf,
     backups: Arc<Semaphore>,
     is_draining: AtomicBool,
+    /// Ends what is parked when the manager drains.
+    parked: CancellationToken,
 }
 
 impl Shared {
@@ -139,6 +142,7 @@ impl Shared {
             data_dir: config.data_dir.clone(),
             backups: Arc::new(Semaphore::new(1)),
             is_draining: AtomicBool::new(false),
+            parked: CancellationToken::new(),
         })
     }
 }

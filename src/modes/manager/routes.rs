@@ -6,7 +6,9 @@ use super::objects::{Resource, delete, list, show};
 use super::openapi::{self, flag, names, query, schema};
 use super::operation::{Operation, Verb};
 use super::reply::Refusal;
-use super::{Shared, apps, backup, cron_jobs, device_groups, health, reports, user_groups, users};
+use super::{
+    Shared, apps, backup, cron_jobs, device_groups, health, reports, user_groups, users, wait,
+};
 use crate::model::Access::{Read, Write};
 use crate::model::{App, CronJob, DeviceGroup, Granted, User, UserGroup};
 use Permission::{Admin, Any, Prune, To};
@@ -279,8 +281,10 @@ fn device_group_operations() -> Vec<Operation> {
             .answers(202, group())
             .refuses(400, schema("Invalid"));
     let info =
-        Operation::new("device_group_info", (Get, INFO_ROUTE), READ_GROUP, device_groups::info)
-            .says("What every device of the group runs.")
+        Operation::new("device_group_info", (Get, INFO_ROUTE), READ_GROUP, wait::info)
+            .says("What every device of the group runs; with `wait`, as soon as it is other than If-None-Match.")
+            .parameter(query::wait())
+            .refuses(400, schema("Invalid"))
             .parameter(query::if_none_match())
             .answers(200, schema("Info"))
             .answers(304, Value::Null)

@@ -130,6 +130,7 @@ impl Server {
 
     async fn finish(self, mut connections: JoinSet<()>) {
         self.manager.is_draining.store(true, Ordering::Relaxed);
+        self.manager.parked.cancel();
         self.drain.cancel();
         let all = async { while connections.join_next().await.is_some() {} };
         if timeout(self.manager.limits.drain, all).await.is_err() {

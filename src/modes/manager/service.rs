@@ -10,6 +10,7 @@ use super::connection::Progress;
 use super::metrics;
 use super::reply::{Note, Refusal, ReplyBody, forbid_storing};
 use super::routes::{self, Route, is_open};
+use super::wait::MAX_WAIT_SECONDS;
 use crate::model::{Access, Granted};
 use axum::Router;
 use axum::response::IntoResponse;
@@ -22,12 +23,14 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::time::Instant;
 use tower::Service as _;
 
 const GROUPS: &str = "/api/v2/device_groups/";
 const INFO: &str = "/info";
 const BACKUP: &str = "/api/v2/backup";
+const MAX_WAIT: Duration = Duration::from_secs(MAX_WAIT_SECONDS);
 
 /// What answers the requests of one connection.
 #[derive(Debug, Clone)]
@@ -91,6 +94,10 @@ impl Service {
         principal: &Principal,
     ) -> Option<Response<ReplyBody>> {
         let group = path.strip_prefix(GROUPS)?.strip_suffix(INFO)?;
+        // Whoever is willing to wait is not answered on the spot.
+        if request.uri().query().is_some() {
+            return None;
+        }
         let permission = Permission::To(Granted::DeviceGroup, Access::Read);
         let is_allowed = principal.may(permission, group);
         if request.method() != Method::GET || !is_allowed {
@@ -160,7 +167,11 @@ impl Service {
         let (manager, started) = (&*self.manager, Instant::now());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let address = manager.proxies.client(self.address, request.headers());
-        let limit = if path == BACKUP { manager.limits.backup } else { manager.limits.request };
+        let limit = match path.as_str() {
+            BACKUP => manager.limits.backup,
+            path if path.ends_with(INFO) => manager.limits.request + MAX_WAIT,
+            _ => manager.limits.request,
+        };
         let mut who = None;
         let answer = AssertUnwindSafe(async {
             who = match self.principal(next, address).await {

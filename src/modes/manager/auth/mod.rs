@@ -36,7 +36,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use throttle::Throttle;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
 /// Tokens that wait to be compared with each user's. A search takes seconds, and whoever stands
@@ -115,6 +116,8 @@ pub(super) struct Authenticator {
     reads: Semaphore,
     /// Verifications that are going on: equal credentials are verified once.
     running: Mutex<HashMap<Tag, watch::Receiver<Option<Outcome>>>>,
+    /// For requests that wait.
+    changed: Notify,
     store: Arc<dyn Store>,
 }
 
@@ -158,6 +161,7 @@ impl Authenticator {
             waiting_searches: Semaphore::new(MAX_SEARCHES),
             reads: Semaphore::new(MAX_READS),
             running: Mutex::default(),
+            changed: Notify::new(),
             store,
         })
     }
@@ -170,11 +174,18 @@ impl Authenticator {
     /// A user was written or deleted: from now on memory of them counts no longer.
     pub(super) fn user_changed(&self, name: &str, revision: Revision) {
         self.memory.user_changed(name, revision);
+        self.changed.notify_waiters();
     }
 
     /// A user group was written or deleted: from now on everybody's rights are read again.
     pub(super) fn groups_changed(&self, revision: Revision) {
         self.memory.groups_changed(revision);
+        self.changed.notify_waiters();
+    }
+
+    /// Ends at the next change of any user or user group, counted from the moment it is made.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// What memory says of a request, on the spot.
@@ -222,12 +233,26 @@ impl Authenticator {
         claim: &Claim,
         address: IpAddr,
     ) -> Result<Principal, Arc<Denied>> {
-        let mut outcome = self.begin(claim, Some(address));
-        match outcome.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone().unwrap_or_else(|| Err(Arc::new(Denied::Busy))),
-            // It panicked.
-            Err(_) => Err(Arc::new(Denied::Busy)),
+        for _ in 0..MAX_ROUNDS {
+            let mut outcome = self.begin(claim, Some(address));
+            let Ok(outcome) = outcome.wait_for(Option::is_some).await.map(|seen| seen.clone())
+            else {
+                // It panicked.
+                break;
+            };
+            let is_overtaken = || {
+                let known = self.memory.known(&claim.tag);
+                known.is_some_and(|known| !self.memory.is_true(&known.account))
+            };
+            match outcome {
+                // Whoever joined it at its last moment may have come after a change that it had
+                // not seen.
+                Some(Ok(_)) if is_overtaken() => {}
+                Some(outcome) => return outcome,
+                None => break,
+            }
         }
+        Err(Arc::new(Denied::Busy))
     }
 
     /// Begins a verification, or joins the one that is going on. Without an address it is one of

@@ -1,5 +1,6 @@
 //! What stands in paths, queries and headers.
 
+use super::super::wait::MAX_WAIT_SECONDS;
 use super::schemas::{ACCOUNT_NAME, NAME};
 use crate::model::{Comparison, MAX_PAGE_SIZE};
 use serde_json::{Value, json};
@@ -15,6 +16,12 @@ pub(super) fn name(path: &str) -> Value {
 /// The header by which a client says what it has.
 pub(in super::super) fn if_none_match() -> Value {
     json!({ "name": "If-None-Match", "in": "header", "schema": { "type": "string" } })
+}
+
+/// How long a client is willing to wait.
+pub(in super::super) fn wait() -> Value {
+    let schema = json!({ "type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS });
+    json!({ "name": "wait", "in": "query", "schema": schema })
 }
 
 /// The query of reports.
