@@ -373,5 +373,6 @@ async fn until_parked(manager: &Manager) {
         let metrics = manager.client.get(manager.url("/metrics")).send().await.unwrap();
         metrics.text().await.unwrap()
     };
-    while !count().await.contains("\nnebula_parked 1\n") {}
+    let parked = async { while !count().await.contains("\nnebula_parked 1\n") {} };
+    tokio::time::timeout(PATIENCE, parked).await.expect("a request waits");
 }
