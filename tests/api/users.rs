@@ -204,3 +204,24 @@ async fn names_are_those_of_people() {
         assert_eq!(manager.login(&who).await, 401, "{name}");
     }
 }
+
+/// Whoever saw a user once, or has a backup, knows its hashes: as secrets they would let them in.
+#[tokio::test]
+async fn a_hash_is_no_password_and_no_token() {
+    let (manager, store) = Manager::moody().await;
+    let who = seed_user(&*store, "ann").await;
+    let before = manager.get("/users/ann").await.1;
+    let refused = |field: &str| {
+        (400, json!({ field: "is a hash, as the API shows it, and not the secret itself" }))
+    };
+    seed_user(&*store, "bob").await;
+    for field in ["password", "token"] {
+        let body = json!({ field: before[field].clone() });
+        let got = manager.send("PUT", "/users/bob/update", body.clone()).await;
+        assert_eq!(got, refused(field), "somebody else's");
+        assert_eq!(manager.send("POST", "/users/new", body).await, refused(field));
+    }
+    // A user may be sent back as it was read, which changes nothing.
+    assert_eq!(manager.send("PUT", "/users/ann/update", before).await.0, 200);
+    assert_eq!(manager.login(&who).await, 200);
+}

@@ -341,3 +341,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn credentials_that_bcrypt_cannot_tell_apart_are_one_or_nobody_s() {
+    let parse = |pair: &[u8]| {
+        use base64::Engine;
+        let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+        Presented::parse(format!("Basic {pair}").as_bytes())
+    };
+    assert_eq!(parse(b"ann:abc\0abc"), None, "bcrypt takes it for `abc`");
+    assert!(parse(b"ann:abc").is_some());
+    let long = "x".repeat(MAX_SECRET_BYTES);
+    let exact = parse(format!("ann:{long}").as_bytes()).expect("credentials");
+    let longer = parse(format!("ann:{long}tail").as_bytes()).expect("credentials");
+    assert_ne!(longer, exact);
+    assert_eq!(longer.as_hashed(), exact.clone().as_hashed());
+    assert_eq!(exact.clone().as_hashed(), exact);
+    let token = Presented::Bearer(format!("{long}tail").into_bytes());
+    assert_eq!(token.as_hashed(), Presented::Bearer(long.into_bytes()));
+}
+
+#[rstest]
+#[case("Jörg  K", true)]
+#[case("ann@example.com", true)]
+#[case("50%", true)]
+#[case("", false)]
+#[case(" ann", false)]
+#[case("a:b", false)]
+#[case("a/b", false)]
+#[case("..", false)]
+#[case("adm\u{200b}in", false)]
+#[case("\u{202e}toor", false)]
+#[case("\u{fffd}", false)]
+#[case("a\nb", false)]
+fn a_name_of_a_user_can_be_told_from_others_when_it_is_seen(
+    #[case] name: &str,
+    #[case] fits: bool,
+) {
+    assert_eq!(AccountName::new(name).is_ok(), fits);
+}
