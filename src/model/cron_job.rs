@@ -152,7 +152,7 @@ impl CronJobSpec {
     }
 }
 
-/// Which version of a cron job a run was made from, and when it was due.
+/// What the due times of a cron job hang on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct JobVersion {
     /// The object's identity; none when the manager is the original, which has none.

@@ -5,7 +5,7 @@
 
 use super::app::App;
 use super::cron_job::CronJob;
-use super::fields::{Fields, Unknown, list, object, string, unsigned};
+use super::fields::{Fields, Invalid, Unknown, list, object, string, unsigned};
 use super::json::json_value;
 use super::version::Revision;
 use serde_json::{Map, Value};
@@ -40,18 +40,33 @@ pub struct Desired {
     pub cron_jobs: Vec<DesiredCronJob>,
 }
 
-/// A cron job as a device was told it.
+/// A declared object as a device was told it.
 #[derive(Debug, Clone, PartialEq)]
-pub enum DesiredCronJob {
+pub enum Told<T> {
     /// It can be run.
-    Readable(Box<CronJob>),
-    /// It exists, but this version cannot run it.
+    Readable(Box<T>),
+    /// It exists, but this version cannot run it. Its containers are kept as they are.
     Unreadable {
         /// Its name.
         name: String,
         /// Which field and why.
         reason: String,
     },
+}
+
+/// An app as a device was told it.
+pub type DesiredApp = Told<App>;
+/// A cron job as a device was told it.
+pub type DesiredCronJob = Told<CronJob>;
+
+impl DesiredApp {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Readable(app) => app.app_name.as_str(),
+            Self::Unreadable { name, .. } => name,
+        }
+    }
 }
 
 impl DesiredCronJob {
@@ -64,27 +79,23 @@ impl DesiredCronJob {
     }
 }
 
-/// An app as a device was told it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum DesiredApp {
-    /// It can be run.
-    Readable(Box<App>),
-    /// It exists, but this version cannot run it. Its containers are kept as they are.
-    Unreadable {
-        /// Its name.
-        name: String,
-        /// Which field and why.
-        reason: String,
-    },
-}
-
-impl DesiredApp {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Readable(app) => app.app_name.as_str(),
-            Self::Unreadable { name, .. } => name,
-        }
+impl<T> Told<T> {
+    /// Reads one; one that cannot be run is kept by name with its reason, one without a name makes
+    /// the whole answer unreadable.
+    fn read(
+        value: Value,
+        name_key: &str,
+        decode: impl FnOnce(Map<String, Value>) -> Result<T, Invalid>,
+    ) -> Result<Self, String> {
+        let map = object(value)?;
+        let name = match map.get(name_key) {
+            Some(Value::String(name)) => name.clone(),
+            _ => return Err(format!("has no `{name_key}`")),
+        };
+        Ok(match decode(map) {
+            Ok(told) => Self::Readable(Box::new(told)),
+            Err(invalid) => Self::Unreadable { name, reason: invalid.to_string() },
+        })
     }
 }
 
@@ -94,9 +105,13 @@ impl Desired {
         let value = json_value(bytes).map_err(DesiredError::Json)?;
         let map = object(value).map_err(DesiredError::Shape)?;
         let mut fields = Fields::new(map);
-        let apps = fields.take("apps", |value| list(value, MAX_APPS, app));
+        let apps = fields.take("apps", |value| {
+            list(value, MAX_APPS, |app| Told::read(app, "app_name", App::decode))
+        });
         let names = fields.take("apps_list", |value| list(value, MAX_APPS, string));
-        let cron_jobs = fields.take("cron_jobs", |value| list(value, MAX_APPS, cron_job));
+        let cron_jobs = fields.take("cron_jobs", |value| {
+            list(value, MAX_APPS, |job| Told::read(job, "cron_job_name", CronJob::decode))
+        });
         let job_names = fields.take("cron_jobs_list", |value| list(value, MAX_APPS, string));
         let prune_id = fields.take("prune_id", |value| unsigned(&value));
         let group_id = fields.take("device_group_id", |value| unsigned(&value));
@@ -132,31 +147,4 @@ fn is_listed<'a>(told: impl Iterator<Item = &'a str>, names: &[String]) -> bool 
     let once: BTreeSet<&str> = told.iter().copied().collect();
     let listed: BTreeSet<&str> = names.iter().map(String::as_str).collect();
     once.len() == told.len() && once == listed
-}
-
-/// Reads one cron job, as apps are read.
-fn cron_job(value: Value) -> Result<DesiredCronJob, String> {
-    let map = object(value)?;
-    let name = match map.get("cron_job_name") {
-        Some(Value::String(name)) => name.clone(),
-        _ => return Err("has no `cron_job_name`".to_owned()),
-    };
-    Ok(match CronJob::decode(map) {
-        Ok(job) => DesiredCronJob::Readable(Box::new(job)),
-        Err(invalid) => DesiredCronJob::Unreadable { name, reason: invalid.to_string() },
-    })
-}
-
-/// Reads one app; one that cannot be run is kept by name with its reason, one without a name makes
-/// the whole answer unreadable.
-fn app(value: Value) -> Result<DesiredApp, String> {
-    let map: Map<String, Value> = object(value)?;
-    let name = match map.get("app_name") {
-        Some(Value::String(name)) => name.clone(),
-        _ => return Err("has no `app_name`".to_owned()),
-    };
-    Ok(match App::decode(map) {
-        Ok(app) => DesiredApp::Readable(Box::new(app)),
-        Err(invalid) => DesiredApp::Unreadable { name, reason: invalid.to_string() },
-    })
 }

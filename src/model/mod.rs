@@ -43,7 +43,7 @@ pub use container::{ContainerSpec, Labels, MANAGED_LABEL, MANAGED_VALUE, RunLabe
 pub use container_settings::{ContainerSettings, MAX_LIST_ITEMS};
 pub use containers_per::{ContainersPer, MAX_REPLICAS, Machine};
 pub use cron_job::{CronJob, CronJobFields, CronJobSpec, JobVersion, MissedRuns, Overlap};
-pub use desired::{Desired, DesiredApp, DesiredCronJob, DesiredError};
+pub use desired::{Desired, DesiredApp, DesiredCronJob, DesiredError, Told};
 pub use device_group::{DeviceGroup, DeviceGroupFields};
 pub use env::EnvVars;
 pub use fields::{Fields, Invalid, Unknown};

@@ -4,16 +4,15 @@ use super::Shared;
 use super::auth::Principal;
 use super::body::{ObjectName, Payload};
 use super::declarations::Change;
-use super::objects::{exists, new_name, refuse_existing, unknown};
+use super::objects::{exists, new_name, refuse_existing, refuse_missing, unknown};
 use super::reply::{Answer, Refusal, accepted, ok};
 use crate::model::{App, AppFields, Identity, Unknown};
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::{Map, Value};
 use std::sync::Arc;
 
-const REQUIRED: &str = "docker_image";
+const REQUIRED: [&str; 1] = ["docker_image"];
 
 /// `POST /apps/N`
 pub(super) async fn create(
@@ -25,7 +24,7 @@ pub(super) async fn create(
     refuse_existing::<App>(&manager, &name).await?;
     let app_name = new_name("app_name", &name)?;
     let fields = body.fields()?;
-    require_image(fields)?;
+    refuse_missing(fields, &REQUIRED)?;
     let spec = AppFields::decode(fields.clone(), Some(&name), Unknown::Refuse)?.into_spec()?;
     let app = App { identity: Identity::default(), app_id: 1, app_name, spec };
     let change = Change::new(&who, "create", &name);
@@ -41,7 +40,7 @@ pub(super) async fn replace(
 ) -> Answer {
     change(&manager, Change::new(&who, "replace", &name), move |app| {
         let fields = body.fields()?;
-        require_image(fields)?;
+        refuse_missing(fields, &REQUIRED)?;
         let name = app.app_name.as_str();
         app.spec =
             AppFields::decode(fields.clone(), Some(name), Unknown::Refuse)?.into_replacement()?;
@@ -121,9 +120,4 @@ async fn change(
         Ok(app)
     };
     Ok(accepted(&manager.declarations.change(change, unknown::<App>, edit).await?))
-}
-
-/// The original asks for what is missing before it looks at what is there.
-fn require_image(fields: &Map<String, Value>) -> Result<(), Refusal> {
-    if fields.contains_key(REQUIRED) { Ok(()) } else { Err(Refusal::Missing(vec![REQUIRED])) }
 }

@@ -4,12 +4,11 @@ use super::Shared;
 use super::auth::Principal;
 use super::body::{ObjectName, Payload};
 use super::declarations::Change;
-use super::objects::{exists, new_name, refuse_existing, unknown};
+use super::objects::{exists, missing, new_name, refuse_existing, refuse_missing, unknown};
 use super::reply::{Answer, Refusal, accepted, ok};
 use crate::model::{CronJob, CronJobFields, CronJobSpec, Identity, Unknown};
 use axum::Extension;
 use axum::extract::State;
-use serde_json::{Map, Value};
 use std::sync::Arc;
 
 const REQUIRED: [&str; 2] = ["docker_image", "schedule"];
@@ -24,10 +23,7 @@ pub(super) async fn create(
     refuse_existing::<CronJob>(&manager, &name).await?;
     let cron_job_name = new_name("cron_job_name", &name)?;
     let fields = body.fields()?;
-    let missing: Vec<&str> = missing(fields).collect();
-    if !missing.is_empty() {
-        return Err(Refusal::Missing(missing));
-    }
+    refuse_missing(fields, &REQUIRED)?;
     let spec = CronJobFields::decode(fields.clone(), Some(&name), Unknown::Refuse)?.into_spec()?;
     let job = CronJob { identity: Identity::default(), cron_job_id: 1, cron_job_name, spec };
     let change = Change::new(&who, "create", &name);
@@ -43,7 +39,7 @@ pub(super) async fn replace(
 ) -> Answer {
     change(&manager, Change::new(&who, "replace", &name), move |_, name| {
         let fields = body.fields()?;
-        if missing(fields).next().is_some() {
+        if !missing(fields, &REQUIRED).is_empty() {
             return Err(Refusal::NothingGiven);
         }
         let fields = CronJobFields::decode(fields.clone(), Some(name), Unknown::Refuse)?;
@@ -82,9 +78,4 @@ async fn change(
         Ok(job)
     };
     Ok(accepted(&manager.declarations.change(change, unknown::<CronJob>, edit).await?))
-}
-
-/// What is asked for before what is there is looked at.
-fn missing(fields: &Map<String, Value>) -> impl Iterator<Item = &'static str> {
-    REQUIRED.into_iter().filter(|field| !fields.contains_key(*field))
 }

@@ -13,7 +13,7 @@ use crate::store::Noun;
 use axum::Extension;
 use axum::extract::State;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// A kind of object as the API speaks of it.
@@ -114,6 +114,21 @@ pub(super) async fn refuse_existing<T: Resource>(
         Some(_) => Err(exists::<T>()),
         None => Ok(()),
     }
+}
+
+/// What a body lacks of what it must have: the original asks for that before it looks at what is
+/// there.
+pub(super) fn missing(fields: &Map<String, Value>, required: &[&'static str]) -> Vec<&'static str> {
+    required.iter().copied().filter(|field| !fields.contains_key(*field)).collect()
+}
+
+/// Refuses a body that lacks something, by its names.
+pub(super) fn refuse_missing(
+    fields: &Map<String, Value>,
+    required: &[&'static str],
+) -> Result<(), Refusal> {
+    let missing = missing(fields, required);
+    if missing.is_empty() { Ok(()) } else { Err(Refusal::Missing(missing)) }
 }
 
 /// The name of a new object, which must be one that Docker takes.

@@ -140,16 +140,10 @@ impl From<StoreError> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let why = self.why();
-        let claimed = match &self {
-            Self::Denied(denied) => match &**denied {
-                Denied::Wrong(Some(user)) => Some(Claimed(user.clone())),
-                _ => None,
-            },
-            _ => None,
-        };
+        let denied = if let Self::Denied(denied) = &self { Some(Arc::clone(denied)) } else { None };
         let mut response = self.response();
-        if let Some(claimed) = claimed {
-            response.extensions_mut().insert(claimed);
+        if let Some(Denied::Wrong(Some(user))) = denied.as_deref() {
+            response.extensions_mut().insert(Claimed(user.clone()));
         }
         response.extensions_mut().insert(why);
         response

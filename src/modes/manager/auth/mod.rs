@@ -22,7 +22,7 @@ pub(super) use throttle::TooMany;
 
 use super::metrics::Metrics;
 use crate::config::Credentials;
-use crate::model::{Presented, Revision, Secret, SecretHash, token_id};
+use crate::model::{MAX_SECRET_BYTES, Presented, Revision, Secret, SecretHash, token_id};
 use crate::store::{KnownGroups, Store, StoreError};
 use hashing::Lane;
 use hmac::{Hmac, KeyInit, Mac};
@@ -198,7 +198,7 @@ impl Authenticator {
         let (Some(value), None) = (values.next(), values.next()) else {
             return Recognised::Nobody;
         };
-        let Some(presented) = Presented::parse(value.as_bytes()) else {
+        let Some(mut presented) = Presented::parse(value.as_bytes()) else {
             return Recognised::Nobody;
         };
         let whole = tag(&self.mac, &presented);
@@ -211,8 +211,12 @@ impl Authenticator {
         {
             return Recognised::Principal(configured.principal.clone());
         }
-        let presented = presented.as_hashed();
-        let tag = tag(&self.mac, &presented);
+        let tag = if presented.secret().len() <= MAX_SECRET_BYTES {
+            whole
+        } else {
+            presented = presented.as_hashed();
+            tag(&self.mac, &presented)
+        };
         let claim = Claim { presented, tag };
         match self.memory.known(&tag) {
             Some(known) if known.is_fresh() && self.memory.is_true(&known.account) => {
