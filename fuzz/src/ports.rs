@@ -3,9 +3,9 @@
 //! What is accepted can be bound: each replica has each of its ports within range and to itself.
 
 use super::shared::{printed, refused};
-use nebula::model::{App, AppFields, AppSpec, Identity, Name, StartingPorts, Unknown};
+use nebula::model::{App, AppFields, AppSpec, HostPort, Identity, Name, StartingPorts, Unknown};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Two bytes of replicas, then the JSON of the ports.
 pub fn check(bytes: &[u8]) {
@@ -20,14 +20,19 @@ pub fn check(bytes: &[u8]) {
     let app = App { identity: Identity::default(), app_id: 1, app_name, spec };
     let ports: &StartingPorts = &app.spec.starting_ports;
     assert!(ports.check(u32::from(replicas)).is_ok(), "accepted, and refused when asked again");
-    let mut taken = BTreeSet::new();
+    let mut taken: BTreeMap<_, Vec<HostPort>> = BTreeMap::new();
     for replica in 1..=replicas {
         let bound = app.host_ports(u32::from(replica));
         assert_eq!(bound.len(), ports.mappings().len());
         for (port, mapping) in bound.iter().zip(ports.mappings()) {
             assert!(mapping.host > 0 && mapping.container > 0, "port 0");
-            assert_eq!(mapping.host.checked_add(replica - 1), Some(*port), "replica {replica}");
-            assert!(taken.insert(*port), "replica {replica} shares port {port}");
+            let number = mapping.host.checked_add(replica - 1);
+            assert_eq!(number, Some(port.port), "replica {replica}");
+            assert_eq!(HostPort { port: mapping.host, ..*port }, mapping.host_port());
+            let same = taken.entry((port.port, port.protocol)).or_default();
+            let shared = same.iter().any(|other| port.collides(other));
+            assert!(!shared, "replica {replica} shares port {port}");
+            same.push(*port);
         }
     }
     assert_eq!(decoded(printed(&app.spec)).as_ref(), Some(&app.spec));

@@ -13,14 +13,15 @@ use async_trait::async_trait;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, HostConfig, NetworkConnectRequest, NetworkCreateRequest,
-    PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerInspectResponse, DeviceMapping, EndpointSettings, HostConfig,
+    NetworkConnectRequest, NetworkCreateRequest, NetworkingConfig, PortBinding, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
     InspectContainerOptions, ListContainersOptionsBuilder, ListImagesOptions, ListNetworksOptions,
     RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
-    StopContainerOptionsBuilder,
+    StopContainerOptions,
 };
 use bollard::{BollardRequest, ClientVersion, Docker};
 use futures_util::stream::{BoxStream, StreamExt};
@@ -39,6 +40,8 @@ const NEWEST_API: (usize, usize) = (1, 44);
 const QUESTION_LIMIT: Duration = Duration::from_secs(15);
 /// How long a change may take: creating and starting set up networks and file systems.
 const CHANGE_LIMIT: Duration = Duration::from_secs(120);
+/// How long Docker lets a container end by itself that was made with nothing said of it.
+const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(10);
 /// How long a pull may show no progress before it is given up and begun again. Layers that are
 /// complete are kept by the engine.
 const PULL_STALL_LIMIT: Duration = Duration::from_secs(300);
@@ -165,15 +168,31 @@ impl DockerEngine {
             matches!(run.state, ContainerState::Exited | ContainerState::Dead)
         };
         for run in runs.iter_mut().filter(ended) {
-            let inspect = docker.inspect_container(&run.id, None::<InspectContainerOptions>);
-            match self.ask("inspect a container", QUESTION_LIMIT, inspect).await {
-                Ok(inspected) => run.result = inspected.state.as_ref().map(summary::result),
-                // Removed by hand in this moment.
-                Err(EngineError::Refused { .. }) => {}
-                Err(error) => return Err(error),
-            }
+            let inspected = self.inspect(docker, &run.id).await?;
+            run.result = inspected.and_then(|it| it.state).as_ref().map(summary::result);
+        }
+        // Only those that keep dying: the list does not tell how often they did.
+        let dying = |c: &&mut ObservedContainer| c.state == ContainerState::Restarting;
+        for container in replicas.iter_mut().filter(dying) {
+            let inspected = self.inspect(docker, &container.id).await?;
+            let restarts = inspected.and_then(|it| it.restart_count);
+            container.restarts = restarts.and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
         }
         Ok((replicas, runs))
+    }
+
+    /// What Docker's list does not tell; none when it was removed by hand in this moment.
+    async fn inspect(
+        &self,
+        docker: &Docker,
+        id: &str,
+    ) -> Result<Option<ContainerInspectResponse>, EngineError> {
+        let inspect = docker.inspect_container(id, None::<InspectContainerOptions>);
+        match self.ask("inspect a container", QUESTION_LIMIT, inspect).await {
+            Ok(inspected) => Ok(Some(inspected)),
+            Err(EngineError::Refused { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn ours(&self, docker: &Docker) -> Result<Vec<Ours>, EngineError> {
@@ -313,10 +332,17 @@ impl ContainerEngine for DockerEngine {
         Ok(())
     }
 
-    async fn connect(&self, container: &str, network: &str) -> Result<(), EngineError> {
+    async fn connect(
+        &self,
+        container: &str,
+        network: &str,
+        alias: Option<&str>,
+    ) -> Result<(), EngineError> {
         let Connection { docker, .. } = self.connection().await?;
-        let request =
-            NetworkConnectRequest { container: container.to_owned(), ..Default::default() };
+        let request = NetworkConnectRequest {
+            container: container.to_owned(),
+            endpoint_config: alias.map(answering_to),
+        };
         let connect = docker.connect_network(network, request);
         match self.ask("connect the network", CHANGE_LIMIT, connect).await {
             Err(EngineError::Refused { message, .. }) if message.contains("already exists") => {
@@ -332,12 +358,15 @@ impl ContainerEngine for DockerEngine {
         self.ask("start the container", CHANGE_LIMIT, start).await
     }
 
-    async fn stop(&self, container: &str, grace_seconds: u32) -> Result<(), EngineError> {
+    async fn stop(&self, container: &str) -> Result<(), EngineError> {
         let Connection { docker, .. } = self.connection().await?;
-        let grace = i32::try_from(grace_seconds).unwrap_or(i32::MAX);
-        let options = StopContainerOptionsBuilder::new().t(grace).build();
-        let limit = CHANGE_LIMIT + Duration::from_secs(u64::from(grace_seconds));
-        let stop = docker.stop_container(container, Some(options));
+        // Docker waits as long as the container was made to be given, and so do we.
+        let inspected = self.inspect(&docker, container).await?;
+        let config = inspected.and_then(|it| it.config);
+        let grace = config.and_then(|config| config.stop_timeout);
+        let grace = grace.and_then(|seconds| u64::try_from(seconds).ok());
+        let limit = CHANGE_LIMIT + grace.map_or(DEFAULT_STOP_GRACE, Duration::from_secs);
+        let stop = docker.stop_container(container, None::<StopContainerOptions>);
         self.ask("stop the container", limit, stop).await
     }
 
@@ -366,12 +395,21 @@ impl ContainerEngine for DockerEngine {
     }
 }
 
+/// A place in a network where a container answers to a further name.
+fn answering_to(alias: &str) -> EndpointSettings {
+    EndpointSettings { aliases: Some(vec![alias.to_owned()]), ..Default::default() }
+}
+
 /// A container as Docker's API takes it.
 fn body(spec: &ContainerSpec) -> ContainerCreateBody {
     let mut port_bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
     for port in &spec.ports {
-        let binding = PortBinding { host_port: Some(port.host.to_string()), host_ip: None };
-        let bindings = port_bindings.entry(format!("{}/tcp", port.container)).or_default();
+        let binding = PortBinding {
+            host_port: Some(port.host.to_string()),
+            host_ip: port.address.map(|address| address.to_string()),
+        };
+        let inside = format!("{}/{}", port.container, port.protocol.as_str());
+        let bindings = port_bindings.entry(inside).or_default();
         bindings.get_or_insert_default().push(binding);
     }
     let mut exposed: Vec<String> = port_bindings.keys().cloned().collect();
@@ -384,6 +422,9 @@ fn body(spec: &ContainerSpec) -> ContainerCreateBody {
     let env = spec.env.iter().map(|variable| format!("{}={}", variable.name, variable.value));
     ContainerCreateBody {
         image: Some(spec.image.as_str().to_owned()),
+        networking_config: spec.alias.as_deref().map(|alias| NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(spec.network.clone(), answering_to(alias))])),
+        }),
         env: Some(env.collect()),
         labels: Some(spec.labels.clone().into_iter().collect()),
         exposed_ports: Some(exposed),

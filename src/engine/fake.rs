@@ -149,8 +149,14 @@ impl ContainerEngine for FakeEngine {
         self.step("create the container", &spec.name, step).await
     }
 
-    async fn connect(&self, container: &str, network: &str) -> Result<(), EngineError> {
-        let step = Step::Connect { network: network.to_owned() };
+    async fn connect(
+        &self,
+        container: &str,
+        network: &str,
+        alias: Option<&str>,
+    ) -> Result<(), EngineError> {
+        let alias = alias.map(str::to_owned);
+        let step = Step::Connect { network: network.to_owned(), alias };
         self.step("connect the network", container, step).await
     }
 
@@ -158,8 +164,8 @@ impl ContainerEngine for FakeEngine {
         self.step("start the container", container, Step::Start).await
     }
 
-    async fn stop(&self, container: &str, grace_seconds: u32) -> Result<(), EngineError> {
-        self.step("stop the container", container, Step::Stop { grace_seconds }).await
+    async fn stop(&self, container: &str) -> Result<(), EngineError> {
+        self.step("stop the container", container, Step::Stop).await
     }
 
     async fn unpause(&self, container: &str) -> Result<(), EngineError> {

@@ -90,14 +90,21 @@ pub trait ContainerEngine: Send + Sync + 'static {
     /// Creates a container.
     async fn create(&self, spec: &ContainerSpec) -> Result<(), EngineError>;
 
-    /// Joins a container to a network; one that it has joined already will do.
-    async fn connect(&self, container: &str, network: &str) -> Result<(), EngineError>;
+    /// Joins a container to a network, where it answers to the alias as well; one that it has
+    /// joined already will do.
+    async fn connect(
+        &self,
+        container: &str,
+        network: &str,
+        alias: Option<&str>,
+    ) -> Result<(), EngineError>;
 
     /// Starts a container; one that runs will do.
     async fn start(&self, container: &str) -> Result<(), EngineError>;
 
-    /// Stops a container: its stop signal, and after the grace a kill; one that is stopped will do.
-    async fn stop(&self, container: &str, grace_seconds: u32) -> Result<(), EngineError>;
+    /// Stops a container: its stop signal, and after the grace that it was made with a kill; one
+    /// that is stopped will do.
+    async fn stop(&self, container: &str) -> Result<(), EngineError>;
 
     /// Thaws a container.
     async fn unpause(&self, container: &str) -> Result<(), EngineError>;

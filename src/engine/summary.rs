@@ -1,12 +1,14 @@
 //! From Docker's list of containers to observed ones.
 
 use crate::model::{
-    ContainerState, Health, Labels, ObservedContainer, ObservedRun, RunLabels, RunResult,
+    ContainerState, Health, HostPort, Labels, ObservedContainer, ObservedRun, Protocol, RunLabels,
+    RunResult,
 };
 use bollard::models::{
     ContainerState as InspectedState, ContainerSummary, ContainerSummaryHealthStatusEnum,
-    ContainerSummaryStateEnum,
+    ContainerSummaryStateEnum, PortSummary,
 };
+use std::net::IpAddr;
 
 /// A container of ours.
 pub(super) enum Ours {
@@ -38,6 +40,7 @@ pub(super) fn observed(summary: ContainerSummary) -> Option<Ours> {
     let status = summary.status.unwrap_or_default();
     let reported = summary.health.and_then(|health| health.status);
     let ports = summary.ports.unwrap_or_default();
+    let exit_code = exit_code_in(&status);
     Some(Ours::Replica(ObservedContainer {
         id: summary.id?,
         name,
@@ -47,8 +50,28 @@ pub(super) fn observed(summary: ContainerSummary) -> Option<Ours> {
         state,
         health: reported.map_or_else(|| health_in(&status), health),
         networks,
-        host_ports: ports.iter().filter_map(|port| port.public_port).collect(),
+        host_ports: ports.iter().filter_map(host_port).collect(),
+        exit_code,
+        restarts: 0,
     }))
+}
+
+/// A port of the device that is bound. All addresses are told as one that no device has.
+fn host_port(port: &PortSummary) -> Option<HostPort> {
+    let word = port.typ.map(|kind| kind.to_string()).unwrap_or_default();
+    let address: Option<IpAddr> = port.ip.as_deref().and_then(|ip| ip.parse().ok());
+    Some(HostPort {
+        port: port.public_port?,
+        protocol: Protocol::parse(&word).unwrap_or_default(),
+        address: address.filter(|address| !address.is_unspecified()),
+    })
+}
+
+/// The list tells it only in the words meant for people: `Exited (137) 3 minutes ago`.
+fn exit_code_in(status: &str) -> Option<i64> {
+    let (word, rest) = status.split_once(" (")?;
+    let (code, _) = rest.split_once(')')?;
+    matches!(word, "Exited" | "Restarting").then(|| code.parse().ok())?
 }
 
 /// What came of a run that ended.

@@ -2,16 +2,18 @@
 
 use super::container_settings::{CONTAINER_KEYS, ContainerFields, ContainerSettings};
 use super::containers_per::ContainersPer;
-use super::fields::{Fields, Invalid, Unknown, boolean, known_keys, string, unsigned};
+use super::fields::{Fields, Invalid, Optional, Unknown, boolean, known_keys, string, unsigned};
 use super::identity::{Identity, READ_ONLY};
 use super::name::Name;
-use super::port::StartingPorts;
+use super::port::{PortMapping, StartingPorts};
+use super::update_config::UpdateConfig;
 use super::version::{AppVersion, SpecHash};
 use serde::ser::{Serialize, SerializeMap};
 use serde_json::{Map, Value, json};
 
 /// The keys of a body that an app has beside those of its containers.
-const APP_KEYS: [&str; 4] = ["starting_ports", "containers_per", "running", "rolling_restart"];
+const APP_KEYS: [&str; 5] =
+    ["starting_ports", "containers_per", "running", "rolling_restart", "update_config"];
 
 /// An app with its identity.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +41,8 @@ pub struct AppSpec {
     pub running: bool,
     /// Updates one replica at a time.
     pub rolling_restart: bool,
+    /// How it is updated, where that is said.
+    pub update_config: Option<UpdateConfig>,
 }
 
 /// The fields of a request's body: each may be given or not.
@@ -49,6 +53,7 @@ pub struct AppFields {
     containers_per: Option<ContainersPer>,
     running: Option<bool>,
     rolling_restart: Option<bool>,
+    update_config: Optional<UpdateConfig>,
 }
 
 impl AppFields {
@@ -69,6 +74,9 @@ impl AppFields {
             containers_per: fields.take("containers_per", ContainersPer::decode),
             running: fields.take("running", boolean),
             rolling_restart: fields.take("rolling_restart", boolean),
+            update_config: Optional::take(&mut fields, "update_config", |value| {
+                UpdateConfig::decode(value, unknown)
+            }),
         };
         fields.finish(unknown, &known_keys(&CONTAINER_KEYS, &APP_KEYS))?;
         Ok(decoded)
@@ -87,6 +95,7 @@ impl AppFields {
             containers_per: self.containers_per.unwrap_or_default(),
             running: self.running.unwrap_or(true),
             rolling_restart: self.rolling_restart.unwrap_or(false),
+            update_config: self.update_config.after(None),
         };
         spec.check()?;
         Ok(spec)
@@ -108,6 +117,7 @@ impl AppSpec {
             containers_per: fields.containers_per.unwrap_or(old.containers_per),
             running: fields.running.unwrap_or(old.running),
             rolling_restart: fields.rolling_restart.unwrap_or(old.rolling_restart),
+            update_config: fields.update_config.after(old.update_config),
         };
         spec.check()?;
         Ok(spec)
@@ -124,8 +134,8 @@ impl AppSpec {
     /// The hash of what shapes a container. How many there are, whether they run and how they are
     /// updated is not part of it.
     pub fn hash(&self) -> SpecHash {
-        let ports: Vec<[u16; 2]> =
-            self.starting_ports.mappings().iter().map(|m| [m.host, m.container]).collect();
+        let ports: Vec<Value> =
+            self.starting_ports.mappings().iter().map(PortMapping::shape).collect();
         let mut shape = self.container.shape();
         shape.insert("starting_ports".to_owned(), json!(ports));
         SpecHash::of_shape(&shape)
@@ -163,7 +173,11 @@ impl AppSpec {
         map.serialize_entry("starting_ports", &self.starting_ports)?;
         map.serialize_entry("containers_per", &self.containers_per)?;
         map.serialize_entry("running", &self.running)?;
-        map.serialize_entry("rolling_restart", &self.rolling_restart)
+        map.serialize_entry("rolling_restart", &self.rolling_restart)?;
+        match &self.update_config {
+            Some(update_config) => map.serialize_entry("update_config", update_config),
+            None => Ok(()),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::cron_job::CronJob;
 use super::image::ImageReference;
 use super::mount::{Device, Volume};
 use super::name::Name;
-use super::port::PortMapping;
+use super::port::{HostPort, PortMapping};
 use super::version::{AppVersion, SpecHash, Uid};
 use std::collections::BTreeMap;
 
@@ -49,6 +49,8 @@ pub struct ContainerSpec {
     pub privileged: bool,
     /// The network it is created in.
     pub network: String,
+    /// The name, beside its own, that it answers to there.
+    pub alias: Option<String>,
     /// True when Docker starts it again whenever it ends.
     pub is_restarted: bool,
 }
@@ -85,6 +87,7 @@ impl ContainerSettings {
             devices: self.devices.clone(),
             privileged: self.privileged,
             network: self.all_networks()[0].clone(),
+            alias: None,
             is_restarted: false,
         }
     }
@@ -123,11 +126,19 @@ impl App {
     pub fn container_spec(&self, replica: u32, name: String) -> ContainerSpec {
         let app = self.app_name.as_str().to_owned();
         let labels = Labels { app, replica, version: self.version() }.to_map();
+        let made = self.spec.container.container(name, labels);
         ContainerSpec {
             ports: self.ports(replica),
             is_restarted: true,
-            ..self.spec.container.container(name, labels)
+            alias: self.alias_on(&made.network),
+            ..made
         }
+    }
+
+    /// Every replica answers to the app's name on the network `nebula`, so that a balancer finds
+    /// them by asking for it. Other networks are not ours to take names on.
+    pub fn alias_on(&self, network: &str) -> Option<String> {
+        (network == NEBULA_NETWORK).then(|| self.app_name.as_str().to_owned())
     }
 
     /// Every network that its containers are joined to.
@@ -136,8 +147,8 @@ impl App {
     }
 
     /// The device's ports that a replica binds.
-    pub fn host_ports(&self, replica: u32) -> Vec<u16> {
-        self.ports(replica).iter().map(|mapping| mapping.host).collect()
+    pub fn host_ports(&self, replica: u32) -> Vec<HostPort> {
+        self.ports(replica).iter().map(PortMapping::host_port).collect()
     }
 
     fn ports(&self, replica: u32) -> Vec<PortMapping> {

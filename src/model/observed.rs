@@ -1,6 +1,7 @@
 //! The observed state: what the engine has now, of what is ours.
 
 use super::containers_per::Machine;
+use super::port::HostPort;
 use super::version::AppVersion;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -41,7 +42,12 @@ pub struct ObservedContainer {
     /// The networks it is joined to.
     pub networks: BTreeSet<String>,
     /// The device's ports it has bound; empty while it does not run.
-    pub host_ports: BTreeSet<u16>,
+    pub host_ports: BTreeSet<HostPort>,
+    /// What its process said at its end, while it does not run.
+    pub exit_code: Option<i64>,
+    /// How often Docker's restart policy has started it since it was last started by a call. It
+    /// is told of a container that ended and is being started again, and 0 of all others.
+    pub restarts: u32,
 }
 
 /// One run of a cron job: a container that ends by itself.

@@ -2,7 +2,8 @@
 
 use super::fields::Fields;
 use serde::ser::{Serialize, SerializeMap};
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::net::IpAddr;
 
 /// The most ports one app may declare.
 const MAX_PORTS: usize = 100;
@@ -11,10 +12,118 @@ const MAX_PORTS: usize = 100;
 /// binds `host + i - 1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortMapping {
+    /// The device's address that it is bound to; none is all of them.
+    pub address: Option<IpAddr>,
     /// The port on the device, of replica 1.
     pub host: u16,
     /// The port in the container.
     pub container: u16,
+    /// On both sides.
+    pub protocol: Protocol,
+}
+
+/// What a port speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Protocol {
+    /// The usual one.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
+    /// Streams of messages.
+    Sctp,
+}
+
+impl Protocol {
+    /// As Docker writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+
+    /// Reads Docker's word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Tcp, Self::Udp, Self::Sctp].into_iter().find(|known| known.as_str() == word)
+    }
+}
+
+/// A port of the device, as one container binds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// The port.
+    pub port: u16,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The address; none is all of the device's.
+    pub address: Option<IpAddr>,
+}
+
+impl HostPort {
+    /// A port of the usual protocol on all addresses.
+    pub fn tcp(port: u16) -> Self {
+        Self { port, protocol: Protocol::Tcp, address: None }
+    }
+
+    /// Can the two not be bound at the same time?
+    pub fn collides(&self, other: &Self) -> bool {
+        let meets = match (self.address, other.address) {
+            (Some(one), Some(two)) => one == two,
+            _ => true,
+        };
+        self.port == other.port && self.protocol == other.protocol && meets
+    }
+}
+
+impl std::fmt::Display for HostPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.address {
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
+            Some(address) => write!(f, "{address}:")?,
+            None => {}
+        }
+        write!(f, "{}", self.port)?;
+        match self.protocol {
+            Protocol::Tcp => Ok(()),
+            other => write!(f, "/{}", other.as_str()),
+        }
+    }
+}
+
+impl std::fmt::Display for PortMapping {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The protocol is said once, at the end.
+        let host = HostPort { protocol: Protocol::Tcp, ..self.host_port() };
+        write!(f, "{host}:{}", self.container)?;
+        match self.protocol {
+            Protocol::Tcp => Ok(()),
+            other => write!(f, "/{}", other.as_str()),
+        }
+    }
+}
+
+impl PortMapping {
+    fn tcp(host: u16, container: u16) -> Self {
+        Self { address: None, host, container, protocol: Protocol::Tcp }
+    }
+
+    /// What a hash of a container's shape is made from. What was the only form once has stayed as it
+    /// was, so that no container changes with the version of nebula.
+    pub(super) fn shape(&self) -> Value {
+        match (self.protocol, self.address) {
+            (Protocol::Tcp, None) => json!([self.host, self.container]),
+            (protocol, address) => {
+                json!([self.host, self.container, protocol.as_str(), address])
+            }
+        }
+    }
+
+    /// What it binds on the device.
+    pub fn host_port(&self) -> HostPort {
+        HostPort { port: self.host, protocol: self.protocol, address: self.address }
+    }
 }
 
 /// Why ports are refused. The first two are the original's words; clients compare them.
@@ -47,7 +156,7 @@ impl StartingPorts {
         let mut all = Vec::new();
         for item in &self.0 {
             match item {
-                Item::Same(port) => all.push(PortMapping { host: *port, container: *port }),
+                Item::Same(port) => all.push(PortMapping::tcp(*port, *port)),
                 Item::Pairs(pairs) => all.extend(pairs.iter().map(|(mapping, _)| *mapping)),
             }
         }
@@ -79,26 +188,28 @@ impl StartingPorts {
     /// What cannot run on any device with this many replicas: two bindings of one device port, or
     /// a port past the last.
     pub fn check(&self, replicas: u32) -> Result<(), String> {
-        let mut hosts: Vec<u32> = self.mappings().iter().map(|m| u32::from(m.host)).collect();
-        hosts.sort_unstable();
+        let mut ports: Vec<HostPort> = self.mappings().iter().map(PortMapping::host_port).collect();
+        ports.sort_unstable();
         let span = replicas.max(1);
-        for pair in hosts.windows(2) {
-            if pair[0] == pair[1] {
-                return Err(format!("port {} is given twice", pair[0]));
+        for (index, port) in ports.iter().enumerate() {
+            let number = u32::from(port.port);
+            if number + span - 1 > u32::from(u16::MAX) {
+                return Err(format!("{replicas} containers from port {port} up pass port 65535"));
             }
-            if pair[1] - pair[0] < span {
-                return Err(format!(
-                    "{replicas} containers from port {} up reach port {}, which is given as well",
-                    pair[0], pair[1]
-                ));
+            for other in &ports[index + 1..] {
+                let reached = u32::from(other.port) - number;
+                if reached < span && port.collides(&HostPort { port: port.port, ..*other }) {
+                    return Err(if reached == 0 {
+                        format!("port {other} is given twice")
+                    } else {
+                        format!(
+                            "{replicas} containers from port {port} up reach port {other}, which is given as well"
+                        )
+                    });
+                }
             }
         }
-        match hosts.last() {
-            Some(last) if last + span - 1 > u32::from(u16::MAX) => {
-                Err(format!("{replicas} containers from port {last} up pass port 65535"))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -110,7 +221,7 @@ impl Item {
                 let mut mappings = Vec::with_capacity(pairs.len());
                 for (host, container) in pairs {
                     let host = port(&Value::String(host.clone()))?;
-                    let mapping = PortMapping { host, container: port(container)? };
+                    let mapping = PortMapping::tcp(host, port(container)?);
                     mappings.push((mapping, container.is_number()));
                 }
                 Ok(Item::Pairs(mappings))

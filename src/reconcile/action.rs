@@ -51,12 +51,11 @@ pub enum Step {
     Connect {
         /// The network.
         network: String,
+        /// The name, beside its own, that it answers to there.
+        alias: Option<String>,
     },
-    /// Stop it: its stop signal, and after the grace a kill.
-    Stop {
-        /// How long it may take to end by itself, in seconds.
-        grace_seconds: u32,
-    },
+    /// Stop it: its stop signal, and after the grace that it was made with a kill.
+    Stop,
     /// Start it.
     Start,
     /// Thaw it.
@@ -84,12 +83,11 @@ impl std::fmt::Display for Action {
             Self::Pull { app, image, .. } => write!(f, "{app}: pull {image}"),
             Self::Container { app, target, step } => write!(f, "{app}: {step} {}", target.name)
                 .and_then(|()| match step {
-                    Step::Create(spec) => write!(f, " from {}", spec.image).and_then(|()| {
-                        spec.ports.iter().try_for_each(|p| write!(f, " {}:{}", p.host, p.container))
-                    }),
-                    Step::Connect { network } => write!(f, " to {network}"),
+                    Step::Create(spec) => write!(f, " from {}", spec.image)
+                        .and_then(|()| spec.ports.iter().try_for_each(|p| write!(f, " {p}"))),
+                    Step::Connect { network, .. } => write!(f, " to {network}"),
                     Step::Rename { to } => write!(f, " to {to}"),
-                    Step::Stop { .. } | Step::Start | Step::Unpause | Step::Remove => Ok(()),
+                    Step::Stop | Step::Start | Step::Unpause | Step::Remove => Ok(()),
                 }),
         }
     }
@@ -100,7 +98,7 @@ impl std::fmt::Display for Step {
         f.write_str(match self {
             Self::Create(_) => "create",
             Self::Connect { .. } => "connect",
-            Self::Stop { .. } => "stop",
+            Self::Stop => "stop",
             Self::Start => "start",
             Self::Unpause => "unpause",
             Self::Remove => "remove",

@@ -3,11 +3,11 @@
 use super::action::{Action, Step, Target};
 use super::hold::Reason;
 use super::memory::{Gate, Memory, pull_subject};
+use super::ports::Ports;
 use super::replica::{Slot, Standing};
 use super::{Inputs, Plan};
 use crate::model::{
-    App, AppVersion, ContainerState, DesiredApp, ImageReference, MAX_REPLICAS, Observed,
-    ObservedContainer,
+    App, AppVersion, ContainerState, DesiredApp, ImageReference, MAX_REPLICAS, ObservedContainer,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,117 +31,6 @@ pub(super) enum Phase {
 
 /// Attempts at what belongs to no app are kept under a name that no app can have.
 pub(super) const NO_APP: &str = "";
-
-/// Which container holds which port of the device, including those that this plan will start.
-#[derive(Debug)]
-pub(super) struct Ports(BTreeMap<u16, Holder>);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Holder {
-    app: String,
-    replica: Option<u32>,
-    name: String,
-}
-
-impl Holder {
-    fn replica_of(app: &App, replica: u32) -> Self {
-        Self {
-            app: app.app_name.as_str().to_owned(),
-            replica: Some(replica),
-            name: app.container_name(replica),
-        }
-    }
-}
-
-impl Ports {
-    /// The ports that are bound now, and those that replicas lost for a moment: one that is being
-    /// replaced or is between two tries has a container and none that runs, one that a plan under
-    /// way is making has none yet. Without this an app that waits for a port would take it from
-    /// its holder in the middle of the holder's update.
-    pub(super) fn held(inputs: &Inputs<'_>) -> Self {
-        let mut ports = Self::bound(inputs.observed);
-        let readable = || {
-            inputs.desired.apps.iter().filter_map(|desired| match desired {
-                DesiredApp::Readable(app) if app.spec.running => Some(app),
-                _ => None,
-            })
-        };
-        for app in readable() {
-            ports.reserve(app, inputs.observed, |own| {
-                !own.is_empty() && own.iter().all(|c| c.state != ContainerState::Running)
-            });
-        }
-        for app in readable().filter(|app| inputs.busy.apps.contains(app.app_name.as_str())) {
-            ports.reserve(app, inputs.observed, |own| own.is_empty());
-        }
-        ports
-    }
-
-    fn bound(observed: &Observed) -> Self {
-        let mut ports = BTreeMap::new();
-        for container in &observed.containers {
-            for port in &container.host_ports {
-                let holder = Holder {
-                    app: container.app.clone(),
-                    replica: container.replica,
-                    name: container.name.clone(),
-                };
-                ports.insert(*port, holder);
-            }
-        }
-        Self(ports)
-    }
-
-    /// Keeps the ports of those replicas whose containers are as asked, where nobody has them.
-    fn reserve(
-        &mut self,
-        app: &App,
-        observed: &Observed,
-        is_kept: impl Fn(&[&ObservedContainer]) -> bool,
-    ) {
-        let name = app.app_name.as_str();
-        let counted = app.spec.containers_per.replicas(observed.machine);
-        let replicas = u32::try_from(counted).unwrap_or(MAX_REPLICAS).min(MAX_REPLICAS);
-        let of_app: Vec<&ObservedContainer> =
-            observed.containers.iter().filter(|c| c.app == name).collect();
-        for replica in 1..=replicas {
-            let own: Vec<&ObservedContainer> =
-                of_app.iter().copied().filter(|c| c.replica == Some(replica)).collect();
-            if !is_kept(&own) {
-                continue;
-            }
-            for port in app.host_ports(replica) {
-                self.0.entry(port).or_insert_with(|| Holder::replica_of(app, replica));
-            }
-        }
-    }
-
-    /// Takes the ports of a replica, unless another container holds one of them. Replicas of the
-    /// same app that all give way in this plan do not count.
-    pub(super) fn take(&mut self, slot: &Slot<'_>) -> Result<(), Reason> {
-        let name = slot.app.app_name.as_str();
-        let blocker = self
-            .blockers(slot)
-            .into_iter()
-            .find(|(_, holder)| holder.app != name || slot.is_one_by_one)
-            .map(|(port, holder)| Reason::PortHeld { port, holder: holder.name.clone() });
-        if let Some(reason) = blocker {
-            return Err(reason);
-        }
-        let holder = Holder::replica_of(slot.app, slot.replica);
-        let needed = slot.app.host_ports(slot.replica);
-        self.0.extend(needed.into_iter().map(|port| (port, holder.clone())));
-        Ok(())
-    }
-
-    /// The ports a replica needs that a container other than its own holds, with that container.
-    fn blockers(&self, slot: &Slot<'_>) -> Vec<(u16, &Holder)> {
-        let app = slot.app.app_name.as_str();
-        let of_other = |holder: &&Holder| holder.app != app || holder.replica != Some(slot.replica);
-        let needed = slot.app.host_ports(slot.replica).into_iter();
-        needed.filter_map(|port| Some((port, self.0.get(&port).filter(of_other)?))).collect()
-    }
-}
 
 /// The planner of a pass: its inputs, what it remembers and what it has planned so far.
 pub(super) struct Planner<'a> {
@@ -501,8 +390,7 @@ impl Planner<'_> {
             container.state,
             ContainerState::Created | ContainerState::Exited | ContainerState::Dead
         ) {
-            let grace_seconds = self.inputs.policy.stop_grace_seconds;
-            steps.push(Phase::Stop.min(phase), app, &target, Step::Stop { grace_seconds });
+            steps.push(Phase::Stop.min(phase), app, &target, Step::Stop);
         }
         steps.push(phase, app, &target, Step::Remove);
     }

@@ -97,7 +97,7 @@ impl<'a> Check<'a> {
         match step {
             Step::Start | Step::Remove if *runs => return Err("the container runs".to_owned()),
             Step::Start | Step::Unpause => *runs = true,
-            Step::Stop { .. } => *runs = false,
+            Step::Stop => *runs = false,
             Step::Remove => {
                 self.containers.remove(id);
                 self.removed.insert(id.to_owned());

@@ -338,7 +338,7 @@ impl Planner<'_> {
             steps.push(Phase::Create, &owner, &target, Step::Create(Box::new(spec)));
         }
         for network in networks.into_iter().filter(|network| !joined.contains(network)) {
-            steps.push(Phase::Connect, &owner, &target, Step::Connect { network });
+            steps.push(Phase::Connect, &owner, &target, Step::Connect { network, alias: None });
         }
         steps.push(Phase::Start, &owner, &target, Step::Start);
     }
@@ -355,8 +355,7 @@ impl Planner<'_> {
         }
         let target = Target { id: run.id.clone(), name: run.name.clone(), attempt: subject };
         if lives(run) {
-            let grace_seconds = self.inputs.policy.stop_grace_seconds;
-            steps.push(Phase::Stop, owner, &target, Step::Stop { grace_seconds });
+            steps.push(Phase::Stop, owner, &target, Step::Stop);
         }
         match run.state {
             ContainerState::Removing | ContainerState::Unknown => {}

@@ -1,5 +1,7 @@
 //! Why something that differs from the desired state is left as it is in this pass.
 
+use crate::model::HostPort;
+
 /// A drift that no action answers now, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
@@ -52,7 +54,7 @@ pub enum Reason {
     #[error("port {port} is held by `{holder}`")]
     PortHeld {
         /// The port.
-        port: u16,
+        port: HostPort,
         /// The container's name.
         holder: String,
     },

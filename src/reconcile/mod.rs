@@ -28,6 +28,7 @@ mod check;
 mod cron;
 mod hold;
 mod memory;
+mod ports;
 pub mod pretend;
 mod replica;
 mod times;
@@ -53,8 +54,6 @@ pub struct Policy {
     pub backoff_forgotten_ms: u64,
     /// How long a new container must run before the old one is given up.
     pub settle_ms: u64,
-    /// How long a container may take to end by itself; Docker's own default.
-    pub stop_grace_seconds: u32,
     /// Differs from device to device, so that their waits do.
     pub jitter_seed: String,
 }
@@ -66,7 +65,6 @@ impl Default for Policy {
             backoff_longest_ms: 300_000,
             backoff_forgotten_ms: 600_000,
             settle_ms: 2_000,
-            stop_grace_seconds: 10,
             jitter_seed: String::new(),
         }
     }
@@ -164,7 +162,7 @@ impl std::fmt::Display for Plan {
 pub fn plan(inputs: &Inputs<'_>, memory: &mut Memory) -> Plan {
     let mut plan = Plan::default();
     let mut seen = BTreeSet::new();
-    let mut ports = app::Ports::held(inputs);
+    let mut ports = ports::Ports::held(inputs);
     let mut planner = app::Planner { inputs, memory, plan: &mut plan, seen: &mut seen };
     if !inputs.observed.networks.contains(NEBULA_NETWORK) {
         planner.network(NEBULA_NETWORK);

@@ -7,8 +7,8 @@
 
 use super::{Action, Step};
 use crate::model::{
-    ContainerSpec, ContainerState, Health, Labels, Machine, Observed, ObservedContainer,
-    ObservedRun, RunLabels, RunResult,
+    ContainerSpec, ContainerState, Health, HostPort, Labels, Machine, Observed, ObservedContainer,
+    ObservedRun, PortMapping, RunLabels, RunResult,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +50,7 @@ pub struct World {
     containers: Vec<Container>,
     runs: Vec<Run>,
     /// Containers without our label: name and device ports. They are never touched.
-    pub foreign: Vec<(String, BTreeSet<u16>)>,
+    pub foreign: Vec<(String, BTreeSet<HostPort>)>,
     /// Networks by name.
     pub networks: BTreeSet<String>,
     /// Images on the device, by familiar name.
@@ -140,8 +140,8 @@ impl World {
             }
             Action::Container { target, step, .. } => match step {
                 Step::Create(spec) => self.create(spec),
-                Step::Connect { network } => self.connect(&target.id, network),
-                Step::Stop { .. } => self.stop(&target.id),
+                Step::Connect { network, .. } => self.connect(&target.id, network),
+                Step::Stop => self.stop(&target.id),
                 Step::Start => self.start(&target.id),
                 Step::Unpause => self.unpause(&target.id),
                 Step::Remove => self.remove(&target.id),
@@ -198,6 +198,8 @@ impl World {
             health: Health::None,
             networks: BTreeSet::from([spec.network.clone()]),
             host_ports: BTreeSet::new(),
+            exit_code: None,
+            restarts: 0,
         };
         self.containers.push(Container { observed, spec: spec.clone() });
         Ok(())
@@ -225,10 +227,10 @@ impl World {
         match step {
             Step::Create(spec) => return Err(format!("the name {} is in use", spec.name)),
             Step::Rename { .. } | Step::Unpause => return Err("a run has neither".to_owned()),
-            Step::Connect { network } if !networks.contains(network) => {
+            Step::Connect { network, .. } if !networks.contains(network) => {
                 return Err(format!("network {network} not found"));
             }
-            Step::Connect { network } => {
+            Step::Connect { network, .. } => {
                 observed.networks.insert(network.clone());
             }
             Step::Start if behaviour == Behaviour::RefusesStart => {
@@ -239,7 +241,7 @@ impl World {
                 observed.result = Some(RunResult { exit_code: 1, duration_ms: 10 });
             }
             Step::Start => observed.state = ContainerState::Running,
-            Step::Stop { .. } => {
+            Step::Stop => {
                 observed.state = ContainerState::Exited;
                 observed.result = Some(RunResult { exit_code: 137, duration_ms: 1_000 });
             }
@@ -279,8 +281,11 @@ impl World {
         if behaviour == Behaviour::RefusesStart {
             return Err("error gathering device information".to_owned());
         }
-        let ports: BTreeSet<u16> = container.spec.ports.iter().map(|port| port.host).collect();
-        let taken = |bound: &BTreeSet<u16>| bound.intersection(&ports).next().is_some();
+        let ports: BTreeSet<HostPort> =
+            container.spec.ports.iter().map(PortMapping::host_port).collect();
+        let taken = |bound: &BTreeSet<HostPort>| {
+            bound.iter().any(|bound| ports.iter().any(|port| port.collides(bound)))
+        };
         if self.containers.iter().any(|c| taken(&c.observed.host_ports))
             || self.foreign.iter().any(|(_, bound)| taken(bound))
         {

@@ -1,9 +1,10 @@
 //! Planning one replica: the container it should be, the one it still is, and the way between.
 
 use super::action::{Step, Target};
-use super::app::{Phase, Planner, Ports, Steps};
+use super::app::{Phase, Planner, Steps};
 use super::hold::Reason;
 use super::memory::Gate;
+use super::ports::Ports;
 use crate::model::{App, AppVersion, ContainerState, Health, Observed, ObservedContainer};
 
 /// The containers of one replica.
@@ -125,7 +126,8 @@ impl<'a> Slot<'a> {
         let first = spec.network.clone();
         steps.push(Phase::Create, app, &target, Step::Create(spec));
         for network in self.app.networks().into_iter().filter(|network| *network != first) {
-            steps.push(Phase::Connect, app, &target, Step::Connect { network });
+            let alias = self.app.alias_on(&network);
+            steps.push(Phase::Connect, app, &target, Step::Connect { network, alias });
         }
         target
     }
@@ -273,8 +275,7 @@ impl Planner<'_> {
             container.state,
             ContainerState::Running | ContainerState::Restarting | ContainerState::Paused
         ) {
-            let grace_seconds = self.inputs.policy.stop_grace_seconds;
-            steps.push(Phase::Stop, app, &target, Step::Stop { grace_seconds });
+            steps.push(Phase::Stop, app, &target, Step::Stop);
         }
     }
 
@@ -402,7 +403,8 @@ impl Planner<'_> {
                 Gate::Open => {
                     self.memory.count(app, &subject, self.inputs.now_ms);
                     let target = Target::observed(new, &subject);
-                    steps.push(Phase::Connect, app, &target, Step::Connect { network });
+                    let alias = slot.app.alias_on(&network);
+                    steps.push(Phase::Connect, app, &target, Step::Connect { network, alias });
                 }
                 Gate::Wait(wait_ms) => {
                     let reason = self.backing_off(app, &subject, wait_ms);

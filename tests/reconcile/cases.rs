@@ -27,8 +27,8 @@
 
 use crate::support::{START_MS, answer, app, readable, with};
 use nebula::model::{
-    App, AppVersion, ContainerState, Desired, Health, Machine, Observed, ObservedContainer,
-    SpecHash, Uid,
+    App, AppVersion, ContainerState, Desired, Health, HostPort, Machine, Observed,
+    ObservedContainer, SpecHash, Uid,
 };
 use nebula::reconcile::{Busy, Inputs, Memory, Policy, check, plan};
 use serde_json::{Value, json};
@@ -266,9 +266,10 @@ fn read_container(line: &str, apps: &BTreeMap<&str, &App>) -> ObservedContainer 
     let binds = matches!(state, ContainerState::Running | ContainerState::Paused);
     let own_ports = || app.zip(replica).map(|(app, replica)| app.host_ports(replica));
     let host_ports = match word_after(&words, "ports") {
-        Some(ports) => {
-            names(ports).iter().map(|p| u16::try_from(number(p)).expect("a port")).collect()
-        }
+        Some(ports) => names(ports)
+            .iter()
+            .map(|p| HostPort::tcp(u16::try_from(number(p)).expect("a port")))
+            .collect(),
         None if binds => own_ports().unwrap_or_default().into_iter().collect(),
         None => BTreeSet::new(),
     };
@@ -286,6 +287,8 @@ fn read_container(line: &str, apps: &BTreeMap<&str, &App>) -> ObservedContainer 
         health,
         networks,
         host_ports,
+        exit_code: (state == ContainerState::Exited).then_some(137),
+        restarts: 0,
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::support::{
     Fault, MACHINE, OTHER_UID, START_MS, Sim, app, desired, readable, shape, with,
 };
-use nebula::model::{App, ContainerState, Health, Revision};
+use nebula::model::{App, ContainerState, Health, HostPort, Revision};
 use nebula::reconcile::pretend::{Behaviour, World};
 use nebula::reconcile::{Acceptance, Action, Memory, PATIENCE_MS, Step, Target, judge};
 use proptest::prelude::*;
@@ -171,7 +171,7 @@ impl Beginning {
         let mut sim = Sim::new(desired(&wires), &IMAGES);
         sim.world.networks.insert("nebula".to_owned());
         sim.world.images = IMAGES.iter().map(|image| (*image).to_owned()).collect();
-        sim.world.foreign.push(("foreign".to_owned(), BTreeSet::from([22])));
+        sim.world.foreign.push(("foreign".to_owned(), BTreeSet::from([HostPort::tcp(22)])));
         for stray in &self.strays {
             self.place(stray, &mut sim.world);
         }
@@ -264,7 +264,7 @@ proptest! {
             sim.memory = Memory::default();
         }
         sim.converge(400);
-        prop_assert_eq!(&sim.world.foreign, &[("foreign".to_owned(), BTreeSet::from([22]))]);
+        prop_assert_eq!(&sim.world.foreign, &[("foreign".to_owned(), BTreeSet::from([HostPort::tcp(22)]))]);
         prop_assert!(!sim.world.log.iter().any(|line| line.contains("foreign")));
     }
 

@@ -1,7 +1,7 @@
 //! Trouble that lasts: what serves goes on serving, tries get rarer, and the rest is left alone.
 
 use crate::support::{Sim, app, desired, ids, only, reasons, serving, with};
-use nebula::model::{ContainerState, Health, Observed};
+use nebula::model::{ContainerState, Health, HostPort, Observed};
 use nebula::reconcile::pretend::Behaviour;
 use nebula::reconcile::{Action, Memory, Reason, Step};
 use rstest::rstest;
@@ -160,7 +160,7 @@ fn inv_18_broken_apps_change_nothing_for_the_others() {
 #[test]
 fn a_port_that_a_stranger_holds_leaves_the_old_one_serving() {
     let mut sim = device();
-    sim.world.foreign.push(("nginx".to_owned(), BTreeSet::from([90])));
+    sim.world.foreign.push(("nginx".to_owned(), BTreeSet::from([HostPort::tcp(90)])));
     sim.desired = desired(&[with(web(OLD, 2), json!({"starting_ports": [90]})), db()]);
     let steps = sim.run_for(3_600_000);
     assert!(steps < 3 * 22 * 8, "{steps} steps");

@@ -5,7 +5,8 @@ use crate::world::variable;
 use futures_util::StreamExt;
 use nebula::engine::{ContainerEngine, DockerEngine, FakeEngine};
 use nebula::model::{
-    App, ContainerState, ImageReference, Machine, NEBULA_NETWORK, Observed, ObservedContainer,
+    App, ContainerState, HostPort, ImageReference, Machine, NEBULA_NETWORK, Observed,
+    ObservedContainer,
 };
 use nebula::reconcile::pretend::World;
 use serde_json::json;
@@ -62,13 +63,13 @@ async fn contract(engine: &dyn ContainerEngine, site: &str) {
     assert!(created.host_ports.is_empty());
     assert!(created.networks.contains(NEBULA_NETWORK));
 
-    engine.connect(&created.id, "bridge").await.expect("a further network");
-    engine.connect(&created.id, "bridge").await.expect("the same again");
+    engine.connect(&created.id, "bridge", None).await.expect("a further network");
+    engine.connect(&created.id, "bridge", None).await.expect("the same again");
     engine.start(&created.id).await.expect("started");
     engine.start(&created.id).await.expect("the same again");
     let started = one(&engine.observe().await.expect("all"), "web-1").expect("it is there");
     assert_eq!(started.state, ContainerState::Running);
-    assert_eq!(started.host_ports, [8300].into());
+    assert_eq!(started.host_ports, [HostPort::tcp(8300)].into());
     assert_eq!(started.networks, ["bridge".to_owned(), NEBULA_NETWORK.to_owned()].into());
 
     engine.remove(&created.id).await.expect_err("it runs");
@@ -76,8 +77,8 @@ async fn contract(engine: &dyn ContainerEngine, site: &str) {
     engine.create(&rival).await.expect("beside it");
     engine.start("web-1-next").await.expect_err("the port is taken");
     engine.rename("web-1-next", "web-1").await.expect_err("the name is taken");
-    engine.stop(&created.id, 1).await.expect("stopped");
-    engine.stop(&created.id, 1).await.expect("the same again");
+    engine.stop(&created.id).await.expect("stopped");
+    engine.stop(&created.id).await.expect("the same again");
     let stopped = one(&engine.observe().await.expect("all"), "web-1").expect("it is there");
     assert_eq!(stopped.state, ContainerState::Exited);
     assert!(stopped.host_ports.is_empty());
@@ -85,7 +86,7 @@ async fn contract(engine: &dyn ContainerEngine, site: &str) {
     engine.remove(&created.id).await.expect("removed");
     engine.remove(&created.id).await.expect("the same again");
     engine.rename("web-1-next", "web-1").await.expect("the name is free");
-    engine.stop("web-1", 1).await.expect("stopped");
+    engine.stop("web-1").await.expect("stopped");
     engine.remove("web-1").await.expect("removed");
     assert!(engine.observe().await.expect("all").containers.is_empty());
     engine.start("web-1").await.expect_err("it is gone");

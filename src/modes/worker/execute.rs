@@ -122,8 +122,8 @@ impl Executor {
         let (engine, id) = (&self.engine, target.id.as_str());
         let result = match &step {
             Step::Create(spec) => engine.create(spec).await,
-            Step::Connect { network } => engine.connect(id, network).await,
-            Step::Stop { grace_seconds } => engine.stop(id, *grace_seconds).await,
+            Step::Connect { network, alias } => engine.connect(id, network, alias.as_deref()).await,
+            Step::Stop => engine.stop(id).await,
             Step::Start => engine.start(id).await,
             Step::Unpause => engine.unpause(id).await,
             Step::Remove => engine.remove(id).await,
