@@ -40,7 +40,7 @@ pub(super) fn observed(summary: ContainerSummary) -> Option<Ours> {
     let status = summary.status.unwrap_or_default();
     let reported = summary.health.and_then(|health| health.status);
     let ports = summary.ports.unwrap_or_default();
-    let exit_code = exit_code_in(&status);
+    let (exit_code, up_seconds) = (exit_code_in(&status), up_seconds_in(&status));
     Some(Ours::Replica(ObservedContainer {
         id: summary.id?,
         name,
@@ -52,6 +52,7 @@ pub(super) fn observed(summary: ContainerSummary) -> Option<Ours> {
         networks,
         host_ports: ports.iter().filter_map(host_port).collect(),
         exit_code,
+        up_seconds,
         restarts: 0,
     }))
 }
@@ -85,6 +86,16 @@ pub(super) fn result(state: &InspectedState) -> RunResult {
         exit_code: state.exit_code.unwrap_or(-1),
         duration_ms: took.and_then(|ms| u64::try_from(ms).ok()).unwrap_or_default(),
     }
+}
+
+/// Its first minute is told in seconds: `Up 3 seconds (healthy)`, `Up Less than a second`.
+fn up_seconds_in(status: &str) -> Option<u64> {
+    let up = status.strip_prefix("Up ")?;
+    if up.starts_with("Less than a second") {
+        return Some(0);
+    }
+    let (number, unit) = up.split_once(' ')?;
+    unit.starts_with("second").then(|| number.parse().ok())?
 }
 
 fn state(state: ContainerSummaryStateEnum) -> ContainerState {

@@ -42,6 +42,11 @@ impl Volume {
         &self.target
     }
 
+    /// True when the container cannot write to it.
+    pub fn is_read_only(&self) -> bool {
+        self.text.split(':').nth(2).is_some_and(|modes| modes.split(',').any(|mode| mode == "ro"))
+    }
+
     pub(super) fn decode(value: Value) -> Result<Self, String> {
         let text = string(value)?;
         let shown = clip(&text);

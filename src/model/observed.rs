@@ -45,6 +45,8 @@ pub struct ObservedContainer {
     pub host_ports: BTreeSet<HostPort>,
     /// What its process said at its end, while it does not run.
     pub exit_code: Option<i64>,
+    /// For how long its process has run, in seconds, during its first minute.
+    pub up_seconds: Option<u64>,
     /// How often Docker's restart policy has started it since it was last started by a call. It
     /// is told of a container that ended and is being started again, and 0 of all others.
     pub restarts: u32,

@@ -4,10 +4,12 @@ use super::action::{Action, Step, Target};
 use super::hold::Reason;
 use super::memory::{Gate, Memory, pull_subject};
 use super::ports::Ports;
-use super::replica::{Slot, Standing};
+use super::replica::Slot;
+use super::update::{Course, Update};
 use super::{Inputs, Plan};
 use crate::model::{
-    App, AppVersion, ContainerState, DesiredApp, ImageReference, MAX_REPLICAS, ObservedContainer,
+    App, AppVersion, ContainerState, DesiredApp, DesiredCronJob, Health, ImageReference,
+    MAX_REPLICAS, ObservedContainer,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -101,15 +103,25 @@ impl Planner<'_> {
             self.remove_all(name, &containers, &mut steps);
             return self.emit(steps);
         }
-        let version = app.version();
-        match self.readiness(app, &version, &containers) {
-            Ok(replicas) => self.replicas(app, &version, replicas, &containers, ports, &mut steps),
+        self.version_to_run(app, &containers, ports, &mut steps);
+        self.emit(steps);
+    }
+
+    /// Runs one version of an app, as far as it may be changed now.
+    pub(super) fn run(
+        &mut self,
+        update: &Update<'_>,
+        containers: &[&ObservedContainer],
+        ports: &mut Ports,
+        steps: &mut Steps,
+    ) {
+        match self.readiness(update, containers) {
+            Ok(replicas) => self.replicas(update, replicas, containers, ports, steps),
             Err(reason) => {
-                self.plan.hold(name, None, reason);
-                self.keep_alive(app, &version, &containers, &mut steps);
+                self.plan.hold(update.app.app_name.as_str(), None, reason);
+                self.keep_alive(update, containers, steps);
             }
         }
-        self.emit(steps);
     }
 
     /// Removes the containers of apps that are in no list any more.
@@ -136,10 +148,10 @@ impl Planner<'_> {
     /// How many replicas to run, or why nothing may be replaced now.
     fn readiness(
         &mut self,
-        app: &App,
-        version: &AppVersion,
+        update: &Update<'_>,
         containers: &[&ObservedContainer],
     ) -> Result<u32, Reason> {
+        let (app, version) = (update.app, &update.version);
         let counted = app.spec.containers_per.replicas(self.inputs.observed.machine);
         let replicas = u32::try_from(counted)
             .ok()
@@ -158,9 +170,57 @@ impl Planner<'_> {
             containers.iter().filter(is_current).filter_map(|c| c.replica).collect();
         if !(1..=replicas).all(|replica| made.contains(&replica)) {
             let (owner, reference) = (app.app_name.as_str(), &app.spec.container.docker_image);
-            self.image(&Image { owner, version, reference, is_made: !made.is_empty() })?;
+            // What went back goes back to what is here, whatever its registry has by now.
+            let is_made = !made.is_empty() || update.course == Course::WentBack;
+            self.image(&Image { owner, version, reference, is_made })?;
+        }
+        let replaces = containers
+            .iter()
+            .any(|c| c.version.as_ref() != Some(version) && c.state == ContainerState::Running);
+        if replaces
+            && update.course == Course::Declared
+            && let Some(owner) = self.first_pull_under_way(app)
+        {
+            return Err(Reason::WaitingForImage { owner });
         }
         Ok(replicas)
+    }
+
+    /// Whose image of this same change is on its way for the first time. All images are pulled
+    /// before anything stops, so that what changes together changes at once. One that failed, or
+    /// takes long, holds nobody up.
+    fn first_pull_under_way(&mut self, app: &App) -> Option<String> {
+        let own = app.app_name.as_str();
+        let apps = self.inputs.desired.apps.iter().filter_map(|desired| match desired {
+            DesiredApp::Readable(other) if other.spec.running && other.app_name.as_str() != own => {
+                let owner = other.app_name.as_str().to_owned();
+                Some((owner, other.version(), &other.spec.container.docker_image))
+            }
+            _ => None,
+        });
+        let cron_jobs = self.inputs.desired.cron_jobs.iter().filter_map(|desired| match desired {
+            DesiredCronJob::Readable(job) if job.spec.running => {
+                let owner = super::owner(job.cron_job_name.as_str());
+                Some((owner, job.image_version(), &job.spec.container.docker_image))
+            }
+            _ => None,
+        });
+        let (owner, _, _) = apps.chain(cron_jobs).find(|(owner, version, reference)| {
+            let is_made =
+                self.inputs.observed.containers.iter().any(|c| c.version.as_ref() == Some(version));
+            let is_here = self.inputs.observed.images.contains(&reference.familiar())
+                && self.memory.has_fetched(owner, version);
+            let tried = self.memory.attempts(owner, &pull_subject(version));
+            let is_first = tried.is_some_and(|tried| {
+                let elapsed = self.inputs.now_ms.saturating_sub(tried.last_ms);
+                let is_recent = elapsed < self.inputs.policy.images_wait_ms;
+                tried.count == 1 && tried.error.is_none() && is_recent
+            });
+            !is_made && !is_here && is_first
+        })?;
+        // A pull that is held up for long says nothing.
+        self.plan.recheck(self.inputs.policy.images_wait_ms);
+        Some(owner)
     }
 
     /// Is the image of a version on the device? If not, its pull is planned.
@@ -211,143 +271,40 @@ impl Planner<'_> {
         }
     }
 
-    /// The replicas of an app whose image is there.
-    fn replicas(
-        &mut self,
-        app: &App,
-        version: &AppVersion,
-        replicas: u32,
-        containers: &[&ObservedContainer],
-        ports: &mut Ports,
-        steps: &mut Steps,
-    ) {
-        let surplus = containers
-            .iter()
-            .copied()
-            .filter(|c| c.replica.is_none_or(|replica| replica == 0 || replica > replicas));
-        for container in surplus {
-            self.remove(app.app_name.as_str(), container, Phase::Remove, steps);
-        }
-        let mut slots: Vec<Slot<'_>> =
-            (1..=replicas).map(|replica| Slot::gather(app, version, replica, containers)).collect();
-        let first = if app.spec.rolling_restart {
-            self.goes_first(&slots, ports)
-        } else {
-            self.canary(&slots, ports)
-        };
-        for slot in &mut slots {
-            slot.is_one_by_one = first.is_some();
-        }
-        for slot in &slots {
-            match first {
-                Some(first) if slot.replica != first && slot.would_interrupt() => {
-                    // Its own tries are remembered while it waits.
-                    self.keep(app.app_name.as_str(), &slot.subject());
-                    let reason = Reason::WaitingForReplica { replica: first };
-                    self.plan.hold(app.app_name.as_str(), Some(slot.replica), reason);
-                    for extra in &slot.extra {
-                        self.remove(app.app_name.as_str(), extra, Phase::Remove, steps);
-                    }
-                }
-                _ => self.slot(slot, ports, steps),
-            }
-        }
-    }
-
-    /// Which replica of a rolling app goes first: one that is already down or on its way, so that
-    /// no second one is taken down; else the first whose new ports are free. None when nothing is
-    /// to be updated, or when no order exists because replicas hold each other's ports in a ring:
-    /// such an update can only be made at once.
-    fn goes_first(&mut self, slots: &[Slot<'_>], ports: &Ports) -> Option<u32> {
-        // The one that is down before one that was tried and serves with its old container again.
-        let unsettled = slots.iter().filter(|slot| self.is_unsettled(slot, ports));
-        if let Some(slot) = unsettled.min_by_key(|slot| slot.old_serves()) {
-            return Some(slot.replica);
-        }
-        let outdated = || slots.iter().filter(|slot| slot.new.is_none());
-        let can_go = |slot: &&Slot<'_>| !Self::waits_for_another(slot, slots, ports);
-        outdated()
-            .find(|slot| ports.blockers(slot).is_empty())
-            .or_else(|| outdated().find(can_go))
-            .map(|slot| slot.replica)
-    }
-
-    /// A version that failed here, and has not come up anywhere yet, is tried on one replica at a
-    /// time, whatever the app asks for: the others serve on with what they have. Those that it was
-    /// not tried on come first, because what failed may be one replica's own trouble.
-    fn canary(&mut self, slots: &[Slot<'_>], ports: &Ports) -> Option<u32> {
-        let standings: Vec<Standing> = slots.iter().map(|slot| slot.standing(self)).collect();
-        if standings.contains(&Standing::Up) || !slots.iter().any(|slot| self.has_failed(slot)) {
-            return None;
-        }
-        let on_its_way = standings.iter().position(|standing| *standing == Standing::Undecided);
-        let untried = || {
-            slots.iter().position(|slot| {
-                slot.new.is_none() && !self.has_failed(slot) && ports.blockers(slot).is_empty()
-            })
-        };
-        match on_its_way.or_else(untried) {
-            Some(index) => Some(slots[index].replica),
-            None => self.goes_first(slots, ports),
-        }
-    }
-
-    /// Has this version failed on this replica? One that is being tried again has.
-    fn has_failed(&self, slot: &Slot<'_>) -> bool {
-        self.memory
-            .attempts(slot.app.app_name.as_str(), &slot.subject())
-            .is_some_and(|tried| tried.error.is_some() || tried.count > 1)
-    }
-
-    /// Is this replica on its way, so that the others wait for it? One that waits itself for a port
-    /// of another replica does not count, or the two would wait for each other; but before another
-    /// one is taken down, its old container is started again.
-    fn is_unsettled(&self, slot: &Slot<'_>, ports: &Ports) -> bool {
-        let app = slot.app.app_name.as_str();
-        if slot.standing(self) == Standing::Up {
-            return false;
-        }
-        let tried = self.memory.attempts(app, &slot.subject()).is_some();
-        let is_blocked = ports.blockers(slot).iter().any(|(_, holder)| holder.app == app);
-        if is_blocked {
-            let revivable = slot.old.filter(|old| {
-                let is_down = matches!(
-                    old.state,
-                    ContainerState::Created | ContainerState::Exited | ContainerState::Paused
-                );
-                is_down && self.memory.attempts(app, &revive_subject(old)).is_none()
-            });
-            return revivable.is_some();
-        }
-        tried || slot.new.is_some() || !slot.old_serves()
-    }
-
-    /// Does this replica need a port of one that is still to be updated? What is removed in this
-    /// pass anyway does not count.
-    fn waits_for_another(slot: &Slot<'_>, slots: &[Slot<'_>], ports: &Ports) -> bool {
-        let app = slot.app.app_name.as_str();
-        ports.blockers(slot).iter().any(|(_, holder)| {
-            holder.app == app
-                && slots.iter().any(|other| other.old.is_some_and(|old| old.name == holder.name))
-        })
-    }
-
     /// The app may not be changed now, but what it runs is kept running.
     fn keep_alive(
         &mut self,
-        app: &App,
-        version: &AppVersion,
+        update: &Update<'_>,
         containers: &[&ObservedContainer],
         steps: &mut Steps,
     ) {
         let replicas: BTreeSet<u32> = containers.iter().filter_map(|c| c.replica).collect();
         for replica in replicas {
-            let slot = Slot::gather(app, version, replica, containers);
+            let slot = Slot::gather(update, replica, containers);
             let serving = [slot.new, slot.old].into_iter().flatten().collect::<Vec<_>>();
-            if !serving.iter().any(|c| c.state == ContainerState::Running)
-                && let Some(container) = serving.last()
-            {
-                self.revive(app.app_name.as_str(), container, steps);
+            let running = serving.iter().find(|c| c.state == ContainerState::Running);
+            if let Some(container) = running.or(serving.last()) {
+                self.tend(update.app.app_name.as_str(), container, steps);
+            }
+        }
+    }
+
+    /// Sees to it that a container runs and is well, whatever its version.
+    pub(super) fn tend(&mut self, app: &str, container: &ObservedContainer, steps: &mut Steps) {
+        if (container.state, container.health) != (ContainerState::Running, Health::Unhealthy) {
+            return self.revive(app, container, steps);
+        }
+        let subject = revive_subject(container);
+        match self.gate(app, &subject) {
+            Gate::Open => {
+                self.memory.count(app, &subject, self.inputs.now_ms);
+                let target = Target::observed(container, &subject);
+                steps.push(Phase::Stop, app, &target, Step::Stop);
+                steps.push(Phase::Revive, app, &target, Step::Start);
+            }
+            Gate::Wait(wait_ms) => {
+                let reason = self.backing_off(app, &subject, wait_ms);
+                self.plan.hold(app, container.replica, reason);
             }
         }
     }
@@ -417,7 +374,7 @@ impl Planner<'_> {
     }
 
     /// Keeps the memory of tries that this pass has no other use for.
-    fn keep(&mut self, app: &str, subject: &str) {
+    pub(super) fn keep(&mut self, app: &str, subject: &str) {
         self.seen.insert((app.to_owned(), subject.to_owned()));
     }
 
@@ -447,7 +404,7 @@ impl Planner<'_> {
 }
 
 /// The subject under which starts of a container as it is are counted.
-fn revive_subject(container: &ObservedContainer) -> String {
+pub(super) fn revive_subject(container: &ObservedContainer) -> String {
     format!("revive {}", container.id)
 }
 

@@ -83,6 +83,38 @@ pub enum Reason {
         /// The one that goes first.
         replica: u32,
     },
+    /// It waits between one replica and the next, as its declaration says.
+    #[error("waiting {wait_ms} ms between replicas")]
+    Delayed {
+        /// Until the next one.
+        wait_ms: u64,
+    },
+    /// What changes together changes at once, when all images are there.
+    #[error("waiting for the image of `{owner}`, which changes too")]
+    WaitingForImage {
+        /// The app or cron job.
+        owner: String,
+    },
+    /// The declared version failed here, and the last healthy one runs until it changes.
+    #[error("version {failed} failed and version {to} runs until the declaration changes: {error}")]
+    WentBack {
+        /// The id of the declared version.
+        failed: u64,
+        /// The id of the one that runs.
+        to: u64,
+        /// What failed.
+        error: String,
+    },
+    /// The declared version failed here, and no more replicas are brought to it.
+    #[error(
+        "version {failed} failed and its update is paused until the declaration changes: {error}"
+    )]
+    UpdatePaused {
+        /// The id of the declared version.
+        failed: u64,
+        /// What failed.
+        error: String,
+    },
     /// Docker is starting it again by its restart policy.
     #[error("it ended and Docker is starting it again")]
     Restarting,

@@ -1,20 +1,22 @@
 //! What a worker remembers from pass to pass, handed to the planner and handed back changed.
 //!
-//! It holds how often something was tried, never what to do: with an empty memory the planner ends
-//! in the same state, only with less patience.
+//! It holds how often something was tried and what failed, never what to do: with an empty memory
+//! the planner ends in the same state, only with less patience, and after it has seen once more
+//! that a version fails.
 
 use super::Policy;
 use super::app::NO_APP;
 use super::cron::CronMemory;
-use crate::model::AppVersion;
-use serde::{Deserialize, Serialize};
+use crate::model::{App, AppVersion};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest error text that is kept.
 const MAX_ERROR_LENGTH: usize = 500;
 
 /// What is remembered. The worker keeps it on disk.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Memory {
     /// By app: the version whose image was fetched from its registry.
@@ -26,6 +28,25 @@ pub struct Memory {
     attempts: BTreeMap<String, BTreeMap<String, Attempts>>,
     /// By cron job: its due times and its last runs.
     cron_jobs: BTreeMap<String, CronMemory>,
+    /// By app: the last version of which all replicas were up. It holds values of variables, so the
+    /// file is the owner's alone.
+    #[serde(deserialize_with = "readable_apps")]
+    healthy: BTreeMap<String, App>,
+    /// By app: the version that failed and is not tried again.
+    held_back: BTreeMap<String, HeldBack>,
+}
+
+/// A version that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct HeldBack {
+    version: AppVersion,
+    error: String,
+}
+
+/// An app that another version of nebula kept, and this one cannot read, is none.
+fn readable_apps<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, App>, D::Error> {
+    let kept = BTreeMap::<String, Map<String, Value>>::deserialize(from)?;
+    Ok(kept.into_iter().filter_map(|(name, app)| Some((name, App::decode(app).ok()?))).collect())
 }
 
 /// How often one thing was tried.
@@ -38,6 +59,14 @@ pub struct Attempts {
     /// What the last one said, when it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// True when it was the container's process that failed, after a start that went well.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_crash: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Whether something may be tried now.
@@ -74,6 +103,48 @@ impl Memory {
         {
             attempts.error = Some(error.chars().take(MAX_ERROR_LENGTH).collect());
         }
+    }
+
+    /// A container that was started well ends by itself again and again.
+    pub(super) fn crashed(&mut self, app: &str, subject: &str, error: &str, now_ms: u64) {
+        if self.attempts(app, subject).is_none() {
+            self.count(app, subject, now_ms);
+        }
+        self.failed(app, subject, error);
+        if let Some(attempts) =
+            self.attempts.get_mut(app).and_then(|of_app| of_app.get_mut(subject))
+        {
+            attempts.is_crash = true;
+        }
+    }
+
+    /// The last version of an app of which all replicas were up.
+    pub(super) fn healthy(&self, app: &str) -> Option<&App> {
+        self.healthy.get(app)
+    }
+
+    pub(super) fn keep_healthy(&mut self, app: &App) {
+        let name = app.app_name.as_str();
+        if self.healthy.get(name).is_none_or(|kept| kept.version() != app.version()) {
+            self.healthy.insert(name.to_owned(), app.clone());
+        }
+    }
+
+    /// Why a version of an app is not tried any more.
+    pub(super) fn held_back(&self, app: &str, version: &AppVersion) -> Option<&str> {
+        let held = self.held_back.get(app).filter(|held| held.version == *version)?;
+        Some(&held.error)
+    }
+
+    pub(super) fn hold_back(&mut self, app: &str, version: &AppVersion, error: &str) {
+        let held = HeldBack { version: version.clone(), error: error.to_owned() };
+        self.held_back.insert(app.to_owned(), held);
+    }
+
+    /// The images that an app may go back to, by familiar name.
+    pub fn kept_images(&self) -> BTreeSet<String> {
+        let image = |app: &App| app.spec.container.docker_image.familiar();
+        self.healthy.values().map(image).collect()
     }
 
     /// A step is done. What follows is measured from here, not from when it was planned: a stop
@@ -124,10 +195,10 @@ impl Memory {
             .entry(app.to_owned())
             .or_default()
             .entry(subject.to_owned())
-            .or_insert(Attempts { count: 0, last_ms: now_ms, error: None });
+            .or_insert(Attempts { count: 0, last_ms: now_ms, error: None, is_crash: false });
         attempts.count = attempts.count.saturating_add(1);
         attempts.last_ms = now_ms;
-        attempts.error = None;
+        (attempts.error, attempts.is_crash) = (None, false);
     }
 
     /// May it be tried? The first try may at once, each further one waits twice as long as the
@@ -163,6 +234,7 @@ impl Memory {
         busy: &BTreeSet<String>,
         versions: &BTreeMap<String, AppVersion>,
         images: &BTreeSet<String>,
+        apps: &BTreeSet<&str>,
     ) {
         self.attempts.retain(|app, of_app| {
             if !busy.contains(app) {
@@ -171,7 +243,10 @@ impl Memory {
             !of_app.is_empty()
         });
         self.fetched.retain(|app, version| versions.get(app) == Some(version));
-        self.from_registry.retain(|image| images.contains(image));
+        self.healthy.retain(|app, _| apps.contains(app.as_str()));
+        self.held_back.retain(|app, held| versions.get(app) == Some(&held.version));
+        let kept = self.kept_images();
+        self.from_registry.retain(|image| images.contains(image) || kept.contains(image));
     }
 }
 

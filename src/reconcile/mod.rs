@@ -14,8 +14,8 @@
 //! - *clean*: [`check()`] finds nothing.
 //!
 //! How one replica is replaced: the new container is created beside the old one under a name of
-//! its own, the old one is stopped, the new one started; only when the new one stays up is the old
-//! one removed and the name given over. Whatever fails on the way, the old container is still
+//! its own; where both need the same port of the device the old one is stopped; the new one is
+//! started; only when it stays up is the old one removed and the name given over. Whatever fails on the way, the old container is still
 //! there to be started again, and a worker killed between any two steps finds by the labels alone
 //! where it was.
 
@@ -32,6 +32,7 @@ mod ports;
 pub mod pretend;
 mod replica;
 mod times;
+mod update;
 
 pub use accept::{Acceptance, PATIENCE_MS, judge};
 pub use action::{Action, Step, Target};
@@ -54,6 +55,11 @@ pub struct Policy {
     pub backoff_forgotten_ms: u64,
     /// How long a new container must run before the old one is given up.
     pub settle_ms: u64,
+    /// How often Docker may start again what keeps ending, before that is left to the back-off
+    /// here, whose waits are longer than Docker's.
+    pub restarts_by_docker: u32,
+    /// How long the changes of other apps wait for an image of the same change.
+    pub images_wait_ms: u64,
     /// Differs from device to device, so that their waits do.
     pub jitter_seed: String,
 }
@@ -65,6 +71,8 @@ impl Default for Policy {
             backoff_longest_ms: 300_000,
             backoff_forgotten_ms: 600_000,
             settle_ms: 2_000,
+            restarts_by_docker: 5,
+            images_wait_ms: 600_000,
             jitter_seed: String::new(),
         }
     }
@@ -189,6 +197,7 @@ pub fn plan(inputs: &Inputs<'_>, memory: &mut Memory) -> Plan {
         }
     }
     planner.cron_jobs();
-    memory.retain(&seen, &inputs.busy.apps, &versions, &images);
+    let apps = inputs.desired.apps.iter().map(DesiredApp::name).collect();
+    memory.retain(&seen, &inputs.busy.apps, &versions, &images, &apps);
     plan
 }

@@ -114,14 +114,18 @@ impl World {
         let ended: Vec<String> =
             self.containers.iter().filter(is_restarting).map(|c| c.observed.id.clone()).collect();
         for id in ended {
+            let mut restarts = 0;
             if let Ok(container) = self.find(&id) {
                 container.observed.state = ContainerState::Exited;
                 container.observed.host_ports.clear();
+                restarts = container.observed.restarts.saturating_add(1);
             }
-            if self.start(&id).is_err()
-                && let Ok(container) = self.find(&id)
-            {
-                container.observed.state = ContainerState::Restarting;
+            let started = self.start(&id);
+            if let Ok(container) = self.find(&id) {
+                if started.is_err() {
+                    container.observed.state = ContainerState::Restarting;
+                }
+                container.observed.restarts = restarts;
             }
         }
     }
@@ -199,6 +203,7 @@ impl World {
             networks: BTreeSet::from([spec.network.clone()]),
             host_ports: BTreeSet::new(),
             exit_code: None,
+            up_seconds: None,
             restarts: 0,
         };
         self.containers.push(Container { observed, spec: spec.clone() });
@@ -295,6 +300,8 @@ impl World {
             return Err(format!("network {missing} not found"));
         }
         let observed = &mut self.find(id)?.observed;
+        observed.restarts = 0;
+        observed.exit_code = (behaviour == Behaviour::Crashes).then_some(1);
         (observed.state, observed.health) = match behaviour {
             Behaviour::Crashes => (ContainerState::Restarting, Health::None),
             Behaviour::Healthy => (ContainerState::Running, Health::Healthy),

@@ -5,12 +5,13 @@ use super::app::{Phase, Planner, Steps};
 use super::hold::Reason;
 use super::memory::Gate;
 use super::ports::Ports;
-use crate::model::{App, AppVersion, ContainerState, Health, Observed, ObservedContainer};
+use super::update::Update;
+use crate::model::{App, ContainerState, Health, Observed, ObservedContainer};
 
 /// The containers of one replica.
 pub(super) struct Slot<'a> {
+    pub(super) update: &'a Update<'a>,
     pub(super) app: &'a App,
-    pub(super) version: &'a AppVersion,
     pub(super) replica: u32,
     /// The container of the desired version.
     pub(super) new: Option<&'a ObservedContainer>,
@@ -20,6 +21,8 @@ pub(super) struct Slot<'a> {
     pub(super) extra: Vec<&'a ObservedContainer>,
     /// The app's other replicas keep serving while this one changes, and keep their ports.
     pub(super) is_one_by_one: bool,
+    /// The old container serves until the new one has come up.
+    pub(super) is_start_first: bool,
 }
 
 /// How the new container stands.
@@ -48,8 +51,7 @@ pub(super) enum Standing {
 impl<'a> Slot<'a> {
     /// Sorts the containers of one replica.
     pub(super) fn gather(
-        app: &'a App,
-        version: &'a AppVersion,
+        update: &'a Update<'a>,
         replica: u32,
         containers: &[&'a ObservedContainer],
     ) -> Self {
@@ -58,16 +60,17 @@ impl<'a> Slot<'a> {
         // The one that serves best comes first; the id makes the order certain.
         of_replica.sort_by(|a, b| (rank(a), &a.id).cmp(&(rank(b), &b.id)));
         let mut slot = Self {
-            app,
-            version,
+            update,
+            app: update.app,
             replica,
             new: None,
             old: None,
             extra: Vec::new(),
             is_one_by_one: false,
+            is_start_first: false,
         };
         for container in of_replica {
-            let is_current = container.version.as_ref() == Some(version);
+            let is_current = container.version.as_ref() == Some(&update.version);
             let place = if is_current { &mut slot.new } else { &mut slot.old };
             match place {
                 None => *place = Some(container),
@@ -79,7 +82,7 @@ impl<'a> Slot<'a> {
 
     /// The subject under which starts of this replica's new container are counted.
     pub(super) fn subject(&self) -> String {
-        format!("replica {} {}", self.replica, self.version)
+        format!("replica {} {}", self.replica, self.update.version)
     }
 
     /// Does the container of the version before serve?
@@ -92,6 +95,15 @@ impl<'a> Slot<'a> {
         self.old_serves() && self.new.is_none_or(|new| new.state != ContainerState::Running)
     }
 
+    /// Was the new container started again since we started it? A process that ends quickly is
+    /// seldom seen while it is down; that it is younger than its start tells as well. It is
+    /// asked while an old container waits to be given up, and no longer: later, a person at the
+    /// device may have started it again.
+    fn has_flapped(&self, new: &ObservedContainer, elapsed_ms: u64) -> bool {
+        let is_watched = self.old.is_some() && elapsed_ms < self.update.monitor_ms + WATCHED_MS;
+        is_watched && new.up_seconds.is_some_and(|up| up.saturating_add(2) * 1_000 <= elapsed_ms)
+    }
+
     pub(super) fn standing(&self, planner: &Planner<'_>) -> Standing {
         let Some(new) = self.new else { return Standing::Absent };
         match (new.state, new.health) {
@@ -100,9 +112,9 @@ impl<'a> Slot<'a> {
             (ContainerState::Running, Health::None | Health::Healthy) => {
                 let app = self.app.app_name.as_str();
                 let started = planner.memory.attempts(app, &self.subject()).map(|t| t.last_ms);
-                let settle_ms = planner.inputs.policy.settle_ms;
                 match started.and_then(|started| planner.inputs.now_ms.checked_sub(started)) {
-                    Some(elapsed) if elapsed < settle_ms => Standing::Undecided,
+                    Some(elapsed) if self.has_flapped(new, elapsed) => Standing::Restarting,
+                    Some(elapsed) if elapsed < self.update.monitor_ms => Standing::Undecided,
                     _ => Standing::Up,
                 }
             }
@@ -148,6 +160,9 @@ impl<'a> Slot<'a> {
     }
 }
 
+/// The look at the end of the monitoring may come as much later.
+const WATCHED_MS: u64 = 5_000;
+
 /// What a container's name ends in until it has shown that it stays up.
 const NEXT: &str = "-next";
 
@@ -181,13 +196,10 @@ impl Planner<'_> {
             (Standing::Up, Some(new)) => self.finish(slot, new, steps),
             (Standing::Undecided, Some(new)) => self.await_standing(slot, new, steps),
             (Standing::Unhealthy, Some(new)) => self.failing(slot, new, gate, steps),
-            (Standing::Restarting, Some(new)) if slot.old.is_some() => {
+            (Standing::Restarting, Some(new)) if self.has_another(slot) => {
                 self.failing(slot, new, gate, steps);
             }
-            (Standing::Restarting, Some(_)) => {
-                self.plan.recheck(5_000);
-                self.plan.hold(app, Some(slot.replica), Reason::Restarting);
-            }
+            (Standing::Restarting, Some(new)) => self.crashing(slot, new, steps),
             (Standing::Down, Some(new)) => self.start(slot, new, gate, ports, steps),
             (Standing::Paused, Some(new)) => match gate {
                 Gate::Open => {
@@ -242,8 +254,10 @@ impl Planner<'_> {
         if let Err(reason) = ports.take(slot) {
             return self.held(slot, reason, steps);
         }
-        let has_failed =
-            self.memory.attempts(app, &slot.subject()).is_some_and(|tried| tried.error.is_some());
+        let has_failed = self
+            .memory
+            .attempts(app, &slot.subject())
+            .is_some_and(|tried| tried.error.is_some() && !tried.is_crash);
         self.memory.count(app, &slot.subject(), self.inputs.now_ms);
         if has_failed {
             // A container can be beyond starting, for example when a network it was made in was
@@ -257,9 +271,11 @@ impl Planner<'_> {
         }
     }
 
-    /// Stops the old container and starts the new one.
+    /// Starts the new container, and stops the old one before where both cannot run.
     fn change_over(&mut self, slot: &Slot<'_>, new: &Target, steps: &mut Steps) {
-        if let Some(old) = slot.old {
+        let stays =
+            |old: &&ObservedContainer| old.state == ContainerState::Running && slot.is_start_first;
+        if let Some(old) = slot.old.filter(|old| !stays(old)) {
             self.stop(slot, old, steps);
         }
         steps.push(Phase::Start, slot.app.app_name.as_str(), new, Step::Start);
@@ -280,7 +296,7 @@ impl Planner<'_> {
     }
 
     /// The new container stays up: give up the old one, and hand over its name.
-    fn finish(&mut self, slot: &Slot<'_>, new: &ObservedContainer, steps: &mut Steps) {
+    pub(super) fn finish(&mut self, slot: &Slot<'_>, new: &ObservedContainer, steps: &mut Steps) {
         let app = slot.app.app_name.as_str();
         self.forget_old_attempts(slot);
         if let Some(old) = slot.old {
@@ -346,16 +362,19 @@ impl Planner<'_> {
     fn failing(&mut self, slot: &Slot<'_>, new: &ObservedContainer, gate: Gate, steps: &mut Steps) {
         let app = slot.app.app_name.as_str();
         let subject = slot.subject();
+        let error = match new.health {
+            Health::Unhealthy => "the new container is unhealthy",
+            _ => "the new container does not stay up",
+        };
+        if self.has_another(slot) {
+            self.new_failed(slot, error);
+        }
         if slot.old.is_some() {
-            let error = if new.state == ContainerState::Restarting {
-                "the new container does not stay up; the old one serves again"
-            } else {
-                "the new container is unhealthy; the old one serves again"
-            };
             if self.memory.attempts(app, &subject).is_none() {
                 self.memory.count(app, &subject, self.inputs.now_ms);
             }
-            self.memory.failed(app, &subject, error);
+            let error = format!("{error}; the old one serves again");
+            self.memory.failed(app, &subject, &error);
             self.give_up(slot, new, steps);
             return self.keep_old(slot, steps);
         }
@@ -373,6 +392,22 @@ impl Planner<'_> {
                 self.plan.hold(app, Some(slot.replica), reason);
             }
         }
+    }
+
+    /// Its process ends again and again, and there is nothing else to run. Docker starts it again a
+    /// few times with short waits; then it is stopped here, so that the waits can grow.
+    fn crashing(&mut self, slot: &Slot<'_>, new: &ObservedContainer, steps: &mut Steps) {
+        let app = slot.app.app_name.as_str();
+        if new.restarts < self.inputs.policy.restarts_by_docker {
+            self.plan.recheck(5_000);
+            return self.plan.hold(app, Some(slot.replica), Reason::Restarting);
+        }
+        let error = match new.exit_code {
+            Some(code) => format!("its process ends with code {code} again and again"),
+            None => "its process ends again and again".to_owned(),
+        };
+        self.memory.crashed(app, &slot.subject(), &error, self.inputs.now_ms);
+        self.give_up(slot, new, steps);
     }
 
     /// Stops a new container that failed. A stop that keeps failing backs off like anything else.

@@ -288,6 +288,7 @@ fn read_container(line: &str, apps: &BTreeMap<&str, &App>) -> ObservedContainer 
         networks,
         host_ports,
         exit_code: (state == ContainerState::Exited).then_some(137),
+        up_seconds: None,
         restarts: 0,
     }
 }

@@ -374,6 +374,7 @@ proptest! {
         let size = serde_json::to_string(&sim.memory).expect("memory prints").len() as u64;
         prop_assert!(size < 2_000 * (containers + 4), "memory of {size} bytes");
         sim.world.behaviours.clear();
+        sim.declare_again();
         sim.world.registry = IMAGES.iter().map(|image| (*image).to_owned()).collect();
         sim.converge(400);
     }

@@ -92,6 +92,7 @@ proptest! {
         sim.run_for(1_200_000);
         prop_assert!(sim.most_down <= 1, "law of budget: {} down", sim.most_down);
         sim.world.behaviours.clear();
+        sim.declare_again();
         sim.converge(300);
     }
 }

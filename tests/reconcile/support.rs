@@ -2,7 +2,7 @@
 //! observes, plans, checks and carries out on a pretended device.
 
 use nebula::model::{
-    App, ContainerState, Desired, DesiredApp, Labels, Machine, NEBULA_NETWORK, Observed,
+    App, ContainerState, Desired, DesiredApp, Health, Labels, Machine, NEBULA_NETWORK, Observed,
     ObservedContainer,
 };
 use nebula::reconcile::pretend::{Behaviour, World};
@@ -220,6 +220,15 @@ impl Sim {
         }
     }
 
+    /// Somebody changes every app once more: what failed before is tried again.
+    pub(crate) fn declare_again(&mut self) {
+        for app in &mut self.desired.apps {
+            if let DesiredApp::Readable(app) = app {
+                app.app_id += 100;
+            }
+        }
+    }
+
     /// Passes with time going by as for a real worker: at once after a pass that did something,
     /// else when the plan says, else at the next check-in. Docker does its own part meanwhile.
     pub(crate) fn step_clock(&mut self, made: &Plan) {
@@ -312,7 +321,9 @@ impl Sim {
 
 /// The replicas of an app that have a running container.
 pub(crate) fn serving(observed: &Observed, app: &str) -> BTreeSet<u32> {
-    let up = |c: &&ObservedContainer| c.app == app && c.state == ContainerState::Running;
+    let up = |c: &&ObservedContainer| {
+        c.app == app && c.state == ContainerState::Running && c.health != Health::Unhealthy
+    };
     observed.containers.iter().filter(up).filter_map(|c| c.replica).collect()
 }
 

@@ -82,14 +82,17 @@ fn inv_18_a_broken_new_version_leaves_the_old_one_serving_between_tries(#[case] 
     assert!(web_before.iter().all(|(name, id)| after.get(name) == Some(id)), "{after:?}");
     assert_eq!(ids(&sim.observe(), "db"), db_before);
     sim.world.behaviours.clear();
+    sim.declare_again();
     sim.converge(80);
 }
 
 #[test]
 fn a_verdict_that_comes_late_is_followed_by_the_whole_wait() {
     // The health check takes 90 s to fail; the old container must serve for the wait after it.
-    let mut sim = Sim::running(desired(&[app("web", OLD, 1)]), &ALL);
-    sim.desired = desired(&[with(app("web", NEW, 1), json!({"app_id": 2}))]);
+    // The ports make the two exclude each other.
+    let ports = json!({"starting_ports": [80], "update_config": {"failure_action": "continue", "parallelism": 0}});
+    let mut sim = Sim::running(desired(&[with(app("web", OLD, 1), ports.clone())]), &ALL);
+    sim.desired = desired(&[with(with(app("web", NEW, 1), ports), json!({"app_id": 2}))]);
     for doublings in 0..10 {
         let begin = sim.now_ms;
         while !runs(&sim, "web-1-next") {
@@ -241,6 +244,7 @@ fn inv_24_a_clock_that_jumps_a_day_either_way_holds_nothing_up() {
         let steps = sim.run_for(3_600_000);
         assert!(steps < 3 * 22 * 8, "{steps} steps after a jump of {jump}");
         sim.world.behaviours.clear();
+        sim.declare_again();
         let begin = sim.now_ms;
         sim.quiet(80);
         assert!(sim.now_ms - begin < 700_000, "mended within the longest wait");

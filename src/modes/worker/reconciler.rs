@@ -327,6 +327,7 @@ fn essence(reason: &Reason) -> String {
     match reason {
         Reason::PullFailed { image, error, .. } => format!("pull {image} {error}"),
         Reason::BackingOff { error, .. } => format!("back-off {error}"),
+        Reason::Delayed { .. } => "delay".to_owned(),
         other => other.to_string(),
     }
 }
@@ -339,6 +340,8 @@ fn is_passing(reason: &Reason) -> bool {
             | Reason::Pulling { .. }
             | Reason::Settling
             | Reason::WaitingForReplica { .. }
+            | Reason::WaitingForImage { .. }
+            | Reason::Delayed { .. }
             | Reason::BeingRemoved { .. }
     ) || matches!(reason, Reason::NetworkMissing { network } if network == NEBULA_NETWORK)
 }
