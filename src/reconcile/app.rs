@@ -2,13 +2,12 @@
 
 use super::action::{Action, Step, Target};
 use super::hold::Reason;
-use super::memory::{Gate, Memory, pull_subject};
+use super::memory::{Gate, Memory};
 use super::ports::Ports;
+use super::pull::Image;
 use super::replica::{Slot, Standing};
 use super::{Inputs, Plan};
-use crate::model::{
-    App, AppVersion, ContainerState, DesiredApp, ImageReference, MAX_REPLICAS, ObservedContainer,
-};
+use crate::model::{App, AppVersion, ContainerState, DesiredApp, MAX_REPLICAS, ObservedContainer};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The order in which an app's steps are done. Everything is created before anything stops, and
@@ -38,16 +37,6 @@ pub(super) struct Planner<'a> {
     pub(super) memory: &'a mut Memory,
     pub(super) plan: &'a mut Plan,
     pub(super) seen: &'a mut BTreeSet<(String, String)>,
-}
-
-/// An image that an app or a cron job needs.
-pub(super) struct Image<'a> {
-    /// Whose attempts and pulls it is.
-    pub(super) owner: &'a str,
-    pub(super) version: &'a AppVersion,
-    pub(super) reference: &'a ImageReference,
-    /// Whether a container of this version is there.
-    pub(super) is_made: bool,
 }
 
 /// The steps of one app, kept by phase until all are known.
@@ -161,54 +150,6 @@ impl Planner<'_> {
             self.image(&Image { owner, version, reference, is_made: !made.is_empty() })?;
         }
         Ok(replicas)
-    }
-
-    /// Is the image of a version on the device? If not, its pull is planned.
-    pub(super) fn image(&mut self, wanted: &Image<'_>) -> Result<(), Reason> {
-        let familiar = wanted.reference.familiar();
-        let is_present = self.inputs.observed.images.contains(&familiar);
-        // A container of this version is proof that its image was fetched for it.
-        let was_fetched = wanted.is_made || self.memory.has_fetched(wanted.owner, wanted.version);
-        if is_present && was_fetched {
-            return Ok(());
-        }
-        self.pull(wanted, &familiar, is_present)
-    }
-
-    fn pull(&mut self, wanted: &Image<'_>, familiar: &str, is_present: bool) -> Result<(), Reason> {
-        let (owner, version) = (wanted.owner, wanted.version);
-        let image = wanted.reference.as_str().to_owned();
-        let subject = pull_subject(version);
-        let gate = self.gate(owner, &subject);
-        if self.inputs.busy.pulls.contains(&(owner.to_owned(), version.clone())) {
-            return Err(Reason::Pulling { image });
-        }
-        let failure = self
-            .memory
-            .attempts(owner, &subject)
-            .and_then(|tried| Some((tried.count, tried.error.clone()?)));
-        // An image that was built here, or loaded by hand, is in no registry: once the registry
-        // has failed to give it, what is here will do. One that came from a registry is waited
-        // for, because "restart" means "fetch what is new under this tag".
-        if is_present && failure.is_some() && !self.memory.is_from_registry(familiar) {
-            return Ok(());
-        }
-        match gate {
-            Gate::Open => {
-                self.memory.count(owner, &subject, self.inputs.now_ms);
-                self.plan.actions.push(Action::Pull {
-                    app: owner.to_owned(),
-                    version: version.clone(),
-                    image: wanted.reference.clone(),
-                });
-                Err(Reason::Pulling { image })
-            }
-            Gate::Wait(wait_ms) => {
-                self.plan.recheck(wait_ms);
-                let (attempts, error) = failure.unwrap_or((1, "interrupted".to_owned()));
-                Err(Reason::PullFailed { image, attempts, wait_ms, error })
-            }
-        }
     }
 
     /// The replicas of an app whose image is there.

@@ -6,7 +6,9 @@
 use super::Policy;
 use super::app::NO_APP;
 use super::cron::CronMemory;
-use crate::model::AppVersion;
+use super::images::ImageMemory;
+use super::pull::PullMemory;
+use crate::model::{AppVersion, ImageReference};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,9 +21,10 @@ const MAX_ERROR_LENGTH: usize = 500;
 pub struct Memory {
     /// By app: the version whose image was fetched from its registry.
     fetched: BTreeMap<String, AppVersion>,
-    /// Images of desired apps that came from a registry, so that the registry is waited for when
-    /// one of them is asked for again.
-    from_registry: BTreeSet<String>,
+    /// What pulls wait for.
+    pub(super) pulls: PullMemory,
+    /// The images that came from a registry, and the last order to prune.
+    pub(super) images: ImageMemory,
     /// By app and subject: the attempts so far.
     attempts: BTreeMap<String, BTreeMap<String, Attempts>>,
     /// By cron job: its due times and its last runs.
@@ -50,16 +53,39 @@ pub(super) enum Gate {
 }
 
 impl Memory {
-    /// The pull of an app's version succeeded.
-    pub fn pulled(&mut self, app: &str, version: &AppVersion, image: &str) {
+    /// The pull of an app's version succeeded. `id` is the engine's for the image.
+    pub fn pulled(&mut self, app: &str, version: &AppVersion, image: &ImageReference, id: &str) {
         self.fetched.insert(app.to_owned(), version.clone());
-        self.from_registry.insert(image.to_owned());
+        self.pulls.succeeded(app, image);
+        self.images.pulled(id);
         self.forget(app, &pull_subject(version));
     }
 
     /// The pull of an app's version failed.
     pub fn pull_failed(&mut self, app: &str, version: &AppVersion, error: &str) {
         self.failed(app, &pull_subject(version), error);
+    }
+
+    /// The pull of an app's version failed because its registry asks for patience, for so long if
+    /// it says so.
+    pub fn registry_is_busy(
+        &mut self,
+        image: &ImageReference,
+        retry_after_ms: Option<u64>,
+        error: &str,
+        now_ms: u64,
+    ) {
+        self.pulls.registry_is_busy(image, retry_after_ms, &clipped(error), now_ms);
+    }
+
+    /// The pull of an app's version failed because the image needs so much room.
+    pub fn needs_room(&mut self, app: &str, version: &AppVersion, needed_bytes: u64) {
+        self.pulls.needs_room(app, version, needed_bytes);
+    }
+
+    /// The removal of an image failed.
+    pub fn image_kept(&mut self, id: &str, error: &str) {
+        self.failed(NO_APP, &removal_subject(id), error);
     }
 
     /// The creation of a network failed.
@@ -72,7 +98,7 @@ impl Memory {
         if let Some(attempts) =
             self.attempts.get_mut(app).and_then(|of_app| of_app.get_mut(subject))
         {
-            attempts.error = Some(error.chars().take(MAX_ERROR_LENGTH).collect());
+            attempts.error = Some(clipped(error));
         }
     }
 
@@ -100,8 +126,10 @@ impl Memory {
         self.fetched.get(app) == Some(version)
     }
 
-    pub(super) fn is_from_registry(&self, image: &str) -> bool {
-        self.from_registry.contains(image)
+    /// The images, by familiar name, that going back to an earlier version needs.
+    #[expect(clippy::unused_self, reason = "nothing goes back yet")]
+    pub(super) fn kept_images(&self) -> BTreeSet<String> {
+        BTreeSet::new()
     }
 
     pub(super) fn attempts(&self, app: &str, subject: &str) -> Option<&Attempts> {
@@ -162,7 +190,6 @@ impl Memory {
         seen: &BTreeSet<(String, String)>,
         busy: &BTreeSet<String>,
         versions: &BTreeMap<String, AppVersion>,
-        images: &BTreeSet<String>,
     ) {
         self.attempts.retain(|app, of_app| {
             if !busy.contains(app) {
@@ -171,8 +198,17 @@ impl Memory {
             !of_app.is_empty()
         });
         self.fetched.retain(|app, version| versions.get(app) == Some(version));
-        self.from_registry.retain(|image| images.contains(image));
+        self.pulls.retain(versions);
     }
+}
+
+fn clipped(error: &str) -> String {
+    error.chars().take(MAX_ERROR_LENGTH).collect()
+}
+
+/// The subject under which removals of an image are counted.
+pub(super) fn removal_subject(id: &str) -> String {
+    format!("remove image {id}")
 }
 
 /// The subject under which pulls of a version are counted.
