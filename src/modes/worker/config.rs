@@ -34,6 +34,8 @@ pub struct Config {
     pub docker_config: Option<PathBuf>,
     /// The longest random wait before a change is carried out, up to a day. Zero waits not at all.
     pub max_restart_wait: Duration,
+    /// From how many percent of Docker's disk on unused images are removed at once, 1 to 100.
+    pub prune_disk_percent: u64,
     /// The device group of this device.
     pub device_group: Name,
     /// This device's name in reports.
@@ -83,6 +85,7 @@ impl Config {
                 registry_auth,
                 docker_config: docker_config(inputs.environment),
                 max_restart_wait: settings.seconds("max_restart_wait_in_seconds"),
+                prune_disk_percent: settings.number("prune_disk_percent"),
                 device_group: device_group?,
                 hostname: hostname?,
                 docker_host: docker_host?,

@@ -80,6 +80,7 @@ fn policy(config: &Config) -> Policy {
     Policy {
         jitter_seed: format!("{}/{}", config.hostname, rand::random::<u64>()),
         pull_spread_ms: u64::try_from(wait).unwrap_or(u64::MAX),
+        disk_percent: config.prune_disk_percent,
         ..Policy::default()
     }
 }
