@@ -137,6 +137,9 @@ fn log_to_stderr() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // It would tell on standard error that it cannot write there, and panic: a log on a full
+        // disk must not end a daemon.
+        .log_internal_errors(false)
         .init();
 }
 

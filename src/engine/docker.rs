@@ -3,28 +3,30 @@
 //! The connection is made on first use and again whenever it was lost: an engine that is away when
 //! the worker starts, or is upgraded under it, is an error of one call, not of the worker.
 
+use super::layers::{Layers, TooLarge};
 use super::summary::Ours;
-use super::{ContainerEngine, EngineError, RegistryAuth, summary};
+use super::{ContainerEngine, EngineError, RegistryAuth, RegistryLogin};
+use super::{disk, layers, patience, summary};
 use crate::model::{
     ContainerSpec, ContainerState, ImageReference, MANAGED_LABEL, MANAGED_VALUE, Machine, Observed,
-    ObservedContainer, ObservedRun,
+    ObservedContainer, ObservedImage, ObservedRun,
 };
 use async_trait::async_trait;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, DeviceMapping, EndpointSettings, HostConfig,
-    NetworkConnectRequest, NetworkCreateRequest, NetworkingConfig, PortBinding, RestartPolicy,
-    RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerInspectResponse, ContainerSummary, CreateImageInfo,
+    DeviceMapping, EndpointSettings, HostConfig, NetworkConnectRequest, NetworkCreateRequest,
+    NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
     InspectContainerOptions, ListContainersOptionsBuilder, ListImagesOptions, ListNetworksOptions,
-    RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
-    StopContainerOptions,
+    RemoveContainerOptionsBuilder, RemoveImageOptions, RenameContainerOptionsBuilder,
+    StartContainerOptions, StopContainerOptions,
 };
 use bollard::{BollardRequest, ClientVersion, Docker};
-use futures_util::stream::{BoxStream, StreamExt};
+use futures_util::stream::{BoxStream, Stream, StreamExt};
 use hyper::http::uri::PathAndQuery;
 use hyper::http::{HeaderValue, Uri};
 use std::collections::{BTreeSet, HashMap};
@@ -45,6 +47,8 @@ const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(10);
 /// How long a pull may show no progress before it is given up and begun again. Layers that are
 /// complete are kept by the engine.
 const PULL_STALL_LIMIT: Duration = Duration::from_secs(300);
+/// The operation of fetching an image, in errors.
+const PULL: &str = "pull";
 /// The events that change what is observed. The steps of a health check are events as well, many
 /// a minute, and are left out.
 const EVENTS: [&str; 8] =
@@ -64,6 +68,17 @@ pub struct DockerEngine {
 struct Connection {
     docker: Docker,
     machine: Machine,
+    /// The folder in which Docker keeps everything, as Docker sees it.
+    root: String,
+}
+
+/// What the list of containers tells.
+#[derive(Debug, Default)]
+struct Found {
+    replicas: Vec<ObservedContainer>,
+    runs: Vec<ObservedRun>,
+    /// The images of all containers, ours or not.
+    used_images: BTreeSet<String>,
 }
 
 impl DockerEngine {
@@ -97,7 +112,8 @@ impl DockerEngine {
         let info = self.ask("tell its size", QUESTION_LIMIT, docker.info()).await?;
         let cores = info.ncpu.and_then(|cores| u32::try_from(cores).ok()).unwrap_or(1);
         let memory = info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
-        Ok(Connection { docker, machine: Machine { cores, memory_mb: memory >> 20 } })
+        let machine = Machine { cores, memory_mb: memory >> 20 };
+        Ok(Connection { docker, machine, root: info.docker_root_dir.unwrap_or_default() })
     }
 
     fn open(&self) -> Result<Docker, EngineError> {
@@ -151,34 +167,33 @@ impl DockerEngine {
         }
     }
 
-    /// The containers of apps and of cron jobs.
-    async fn containers(
-        &self,
-        docker: &Docker,
-    ) -> Result<(Vec<ObservedContainer>, Vec<ObservedRun>), EngineError> {
-        let (mut replicas, mut runs) = (Vec::new(), Vec::new());
-        for ours in self.ours(docker).await? {
-            match ours {
-                Ours::Replica(replica) => replicas.push(replica),
-                Ours::Run(run) => runs.push(run),
+    /// The containers of apps and of cron jobs, and the images of all.
+    async fn containers(&self, docker: &Docker) -> Result<Found, EngineError> {
+        let mut found = Found::default();
+        for summary in self.list_all(docker).await? {
+            found.used_images.extend(summary.image_id.clone());
+            match summary::observed(summary) {
+                Some(Ours::Replica(replica)) => found.replicas.push(replica),
+                Some(Ours::Run(run)) => found.runs.push(run),
+                None => {}
             }
         }
         // Only those that ended since the last look: the next pass removes them.
         let ended = |run: &&mut ObservedRun| {
             matches!(run.state, ContainerState::Exited | ContainerState::Dead)
         };
-        for run in runs.iter_mut().filter(ended) {
+        for run in found.runs.iter_mut().filter(ended) {
             let inspected = self.inspect(docker, &run.id).await?;
             run.result = inspected.and_then(|it| it.state).as_ref().map(summary::result);
         }
         // Only those that keep dying: the list does not tell how often they did.
         let dying = |c: &&mut ObservedContainer| c.state == ContainerState::Restarting;
-        for container in replicas.iter_mut().filter(dying) {
+        for container in found.replicas.iter_mut().filter(dying) {
             let inspected = self.inspect(docker, &container.id).await?;
             let restarts = inspected.and_then(|it| it.restart_count);
             container.restarts = restarts.and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
         }
-        Ok((replicas, runs))
+        Ok(found)
     }
 
     /// What Docker's list does not tell; none when it was removed by hand in this moment.
@@ -195,16 +210,13 @@ impl DockerEngine {
         }
     }
 
-    async fn ours(&self, docker: &Docker) -> Result<Vec<Ours>, EngineError> {
-        let label = format!("{MANAGED_LABEL}={MANAGED_VALUE}");
-        let ours = HashMap::from([("label", vec![label])]);
-        match self.list(docker, &ours).await {
+    async fn list_all(&self, docker: &Docker) -> Result<Vec<ContainerSummary>, EngineError> {
+        match self.list(docker, &HashMap::new()).await {
             // One container in a state that this version cannot read must not hide the others.
             Err(EngineError::Answer { .. }) => {
                 let mut all = Vec::new();
                 for state in STATES {
-                    let mut filters = ours.clone();
-                    filters.insert("status", vec![state.to_owned()]);
+                    let filters = HashMap::from([("status", vec![state.to_owned()])]);
                     all.extend(self.list(docker, &filters).await?);
                 }
                 Ok(all)
@@ -217,11 +229,10 @@ impl DockerEngine {
         &self,
         docker: &Docker,
         filters: &HashMap<&str, Vec<String>>,
-    ) -> Result<Vec<Ours>, EngineError> {
+    ) -> Result<Vec<ContainerSummary>, EngineError> {
         let options = ListContainersOptionsBuilder::new().all(true).filters(filters).build();
         let list = docker.list_containers(Some(options));
-        let summaries = self.ask("list containers", QUESTION_LIMIT, list).await?;
-        Ok(summaries.into_iter().filter_map(summary::observed).collect())
+        self.ask("list containers", QUESTION_LIMIT, list).await
     }
 
     async fn networks(&self, docker: &Docker) -> Result<BTreeSet<String>, EngineError> {
@@ -230,24 +241,75 @@ impl DockerEngine {
         Ok(networks.into_iter().filter_map(|network| network.name).collect())
     }
 
-    async fn images(&self, docker: &Docker) -> Result<BTreeSet<String>, EngineError> {
+    async fn images(&self, docker: &Docker) -> Result<Vec<ObservedImage>, EngineError> {
         let list = docker.list_images(None::<ListImagesOptions>);
         let images = self.ask("list images", QUESTION_LIMIT, list).await?;
-        let names = images.into_iter().flat_map(|image| [image.repo_tags, image.repo_digests]);
-        Ok(names.flatten().collect())
+        Ok(images.into_iter().map(summary::image).collect())
+    }
+
+    /// Removes a name of an image, or an image by its id; never by force, so that one in use stays.
+    async fn remove_reference(&self, docker: &Docker, reference: &str) -> Result<(), EngineError> {
+        let remove = docker.remove_image(reference, None::<RemoveImageOptions>, None);
+        match self.ask("remove the image", CHANGE_LIMIT, remove).await {
+            Ok(_) => Ok(()),
+            Err(EngineError::Refused { message, .. }) if message.contains("No such image") => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a pull to its end. The whole stream is read: an error can be its last line, after a
+    /// status of success. Letting go of it ends the pull.
+    async fn follow(
+        &self,
+        progress: impl Stream<Item = Result<CreateImageInfo, Error>>,
+        root: &str,
+    ) -> Result<(), EngineError> {
+        let mut progress = std::pin::pin!(progress);
+        let before = disk::of(&self.address, root);
+        let mut layers = Layers::default();
+        loop {
+            let line = match tokio::time::timeout(PULL_STALL_LIMIT, progress.next()).await {
+                Err(_) => {
+                    let limit_seconds = PULL_STALL_LIMIT.as_secs();
+                    return Err(EngineError::Timeout { operation: PULL, limit_seconds });
+                }
+                Ok(None) => return Ok(()),
+                Ok(Some(line)) => line.map_err(|error| self.translate(PULL, &error)),
+            };
+            let fits = match (line, before) {
+                (Ok(line), Some(before)) => {
+                    layers.note(&line);
+                    disk::of(&self.address, root).map_or(Ok(()), |now| layers.check(before, now))
+                }
+                (Ok(_), None) => Ok(()),
+                (Err(EngineError::Refused { message, .. }), Some(before))
+                    if layers::is_disk_full(&message) =>
+                {
+                    Err(layers.overflown(before))
+                }
+                (Err(error), _) => return Err(patience::of(error)),
+            };
+            if let (Err(TooLarge { needed_bytes }), Some(before)) = (fits, before) {
+                return Err(EngineError::NoRoom { needed_bytes, free_bytes: before.free_bytes });
+            }
+        }
     }
 }
 
 #[async_trait]
 impl ContainerEngine for DockerEngine {
     async fn observe(&self) -> Result<Observed, EngineError> {
-        let Connection { docker, machine } = self.connection().await?;
-        let ((containers, runs), networks, images) = tokio::try_join!(
+        let Connection { docker, machine, root } = self.connection().await?;
+        let (found, networks, images) = tokio::try_join!(
             self.containers(&docker),
             self.networks(&docker),
             self.images(&docker)
         )?;
-        Ok(Observed { containers, runs, networks, images, machine })
+        let Found { replicas, runs, used_images } = found;
+        let disk = disk::of(&self.address, &root);
+        Ok(Observed { containers: replicas, runs, networks, images, used_images, disk, machine })
     }
 
     async fn changes(&self) -> Result<BoxStream<'static, Result<(), EngineError>>, EngineError> {
@@ -292,35 +354,40 @@ impl ContainerEngine for DockerEngine {
         &self,
         image: &ImageReference,
         auth: Option<&RegistryAuth>,
-    ) -> Result<(), EngineError> {
-        const OPERATION: &str = "pull";
-        let Connection { docker, .. } = self.connection().await?;
+    ) -> Result<String, EngineError> {
+        let Connection { docker, root, .. } = self.connection().await?;
         let options = CreateImageOptionsBuilder::new()
             .from_image(&image.repository())
             .tag(image.digest().or(image.tag()).unwrap_or("latest"))
             .build();
-        let credentials = auth.map(|auth| DockerCredentials {
-            username: Some(auth.user.clone()),
-            password: Some(auth.password.expose().clone()),
-            serveraddress: Some(auth.server.clone()),
-            ..Default::default()
-        });
-        let mut progress = std::pin::pin!(docker.create_image(Some(options), None, credentials));
-        // The whole stream is read: an error can be its last line, after a status of success.
-        loop {
-            match tokio::time::timeout(PULL_STALL_LIMIT, progress.next()).await {
-                Err(_) => {
-                    let limit_seconds = PULL_STALL_LIMIT.as_secs();
-                    return Err(EngineError::Timeout { operation: OPERATION, limit_seconds });
-                }
-                Ok(Some(Err(error))) => return Err(self.translate(OPERATION, &error)),
-                Ok(Some(Ok(_))) => {}
-                Ok(None) => break,
-            }
-        }
+        let credentials = auth.map(credentials);
+        let progress = docker.create_image(Some(options), None, credentials);
+        self.follow(progress, &root).await?;
         // A connection that is cut looks like the end of the stream.
         let inspect = docker.inspect_image(image.as_str());
-        self.ask(OPERATION, QUESTION_LIMIT, inspect).await?;
+        let inspected = self.ask(PULL, QUESTION_LIMIT, inspect).await?;
+        let missing = || EngineError::Answer { operation: PULL, message: "no id".to_owned() };
+        inspected.id.ok_or_else(missing)
+    }
+
+    async fn remove_image(&self, id: &str, names: &[String]) -> Result<(), EngineError> {
+        let Connection { docker, .. } = self.connection().await?;
+        if names.is_empty() {
+            return self.remove_reference(&docker, id).await;
+        }
+        // By its names, for one that has several is not removed by its id. The last name takes the
+        // image along.
+        for name in names {
+            let inspect = docker.inspect_image(name);
+            match self.ask("inspect an image", QUESTION_LIMIT, inspect).await {
+                Ok(named) if named.id.as_deref() == Some(id) => {
+                    self.remove_reference(&docker, name).await?;
+                }
+                // The name went to another image, or was gone with one before it.
+                Ok(_) | Err(EngineError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
     }
 
@@ -400,6 +467,24 @@ fn answering_to(alias: &str) -> EndpointSettings {
     EndpointSettings { aliases: Some(vec![alias.to_owned()]), ..Default::default() }
 }
 
+/// Credentials as Docker's API takes them.
+fn credentials(auth: &RegistryAuth) -> DockerCredentials {
+    let server = DockerCredentials {
+        serveraddress: Some(auth.server.clone()),
+        ..DockerCredentials::default()
+    };
+    match &auth.login {
+        RegistryLogin::Password { user, password } => DockerCredentials {
+            username: Some(user.clone()),
+            password: Some(password.expose().clone()),
+            ..server
+        },
+        RegistryLogin::IdentityToken(token) => {
+            DockerCredentials { identitytoken: Some(token.expose().clone()), ..server }
+        }
+    }
+}
+
 /// A container as Docker's API takes it.
 fn body(spec: &ContainerSpec) -> ContainerCreateBody {
     let mut port_bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
@@ -421,7 +506,7 @@ fn body(spec: &ContainerSpec) -> ContainerCreateBody {
     });
     let env = spec.env.iter().map(|variable| format!("{}={}", variable.name, variable.value));
     ContainerCreateBody {
-        image: Some(spec.image.as_str().to_owned()),
+        image: Some(spec.image_id.as_deref().unwrap_or(spec.image.as_str()).to_owned()),
         networking_config: spec.alias.as_deref().map(|alias| NetworkingConfig {
             endpoints_config: Some(HashMap::from([(spec.network.clone(), answering_to(alias))])),
         }),

@@ -135,13 +135,23 @@ impl ContainerEngine for FakeEngine {
         &self,
         image: &ImageReference,
         _auth: Option<&RegistryAuth>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<String, EngineError> {
         let version = crate::model::AppVersion {
             uid: None,
             app_id: 0,
             spec: crate::model::SpecHash::from_label(""),
         };
-        self.act("pull", Action::Pull { app: String::new(), version, image: image.clone() }).await
+        self.act("pull", Action::Pull { app: String::new(), version, image: image.clone() })
+            .await?;
+        let familiar = image.familiar();
+        let id = self.lock().world.images.get(&familiar).cloned();
+        let message = format!("no such image: {familiar}");
+        id.ok_or(EngineError::Refused { operation: "pull", message })
+    }
+
+    async fn remove_image(&self, id: &str, names: &[String]) -> Result<(), EngineError> {
+        let (id, names) = (id.to_owned(), names.to_vec());
+        self.act("remove the image", Action::RemoveImage { id, names }).await
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<(), EngineError> {

@@ -7,8 +7,11 @@
 //! Invariants: [`ContainerEngine::observe`] gives the whole state or an error, never a part of
 //! it; every call ends within a time that is written down beside it.
 
+mod disk;
 mod docker;
 mod fake;
+mod layers;
+mod patience;
 mod summary;
 
 pub use docker::DockerEngine;
@@ -18,6 +21,7 @@ use crate::config::Secret;
 use crate::model::{ContainerSpec, ImageReference, Observed};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
+use std::time::Duration;
 
 /// Why a call failed. `Display` is what a report shows, so each says what the engine said.
 #[derive(Debug, thiserror::Error)]
@@ -54,17 +58,49 @@ pub enum EngineError {
         /// What is wrong with it.
         message: String,
     },
+    /// A registry says that it is asked too often.
+    #[error("the registry asks for patience: {message}")]
+    TooManyRequests {
+        /// The registry's words, as the engine passes them on.
+        message: String,
+        /// How long it asks to be left alone, where its words say so.
+        retry_after: Option<Duration>,
+    },
+    /// The layers of an image do not fit on the disk.
+    #[error(
+        "the image needs {} MB on docker's disk, and {} MB are free",
+        needed_bytes.div_ceil(1 << 20),
+        free_bytes >> 20
+    )]
+    NoRoom {
+        /// What it needs at least, with what must stay free beside it, in bytes.
+        needed_bytes: u64,
+        /// What was free before, in bytes.
+        free_bytes: u64,
+    },
 }
 
 /// What a registry asks of a pull.
 #[derive(Debug, Clone)]
 pub struct RegistryAuth {
-    /// The user.
-    pub user: String,
-    /// The password.
-    pub password: Secret<String>,
     /// The registry it is for.
     pub server: String,
+    /// Who pulls.
+    pub login: RegistryLogin,
+}
+
+/// How a registry knows who pulls.
+#[derive(Debug, Clone)]
+pub enum RegistryLogin {
+    /// By a user and a password.
+    Password {
+        /// The user.
+        user: String,
+        /// The password.
+        password: Secret<String>,
+    },
+    /// By a token that a login left behind.
+    IdentityToken(Secret<String>),
 }
 
 /// A container engine. Containers are named by id or by name; both will do.
@@ -80,12 +116,16 @@ pub trait ContainerEngine: Send + Sync + 'static {
     /// Creates a bridge network; one that is there already will do.
     async fn create_network(&self, name: &str) -> Result<(), EngineError>;
 
-    /// Fetches an image, until it is on the device.
+    /// Fetches an image, until it is on the device, and gives its id.
     async fn pull(
         &self,
         image: &ImageReference,
         auth: Option<&RegistryAuth>,
-    ) -> Result<(), EngineError>;
+    ) -> Result<String, EngineError>;
+
+    /// Removes an image with these names of it, unless a container uses it; one that is gone will
+    /// do, and a name that went to another image is left to that one.
+    async fn remove_image(&self, id: &str, names: &[String]) -> Result<(), EngineError>;
 
     /// Creates a container.
     async fn create(&self, spec: &ContainerSpec) -> Result<(), EngineError>;

@@ -1,12 +1,12 @@
 //! From Docker's list of containers to observed ones.
 
 use crate::model::{
-    ContainerState, Health, HostPort, Labels, ObservedContainer, ObservedRun, Protocol, RunLabels,
-    RunResult,
+    ContainerState, Health, HostPort, Labels, ObservedContainer, ObservedImage, ObservedRun,
+    Protocol, RunLabels, RunResult,
 };
 use bollard::models::{
     ContainerState as InspectedState, ContainerSummary, ContainerSummaryHealthStatusEnum,
-    ContainerSummaryStateEnum, PortSummary,
+    ContainerSummaryStateEnum, ImageSummary, PortSummary,
 };
 use std::net::IpAddr;
 
@@ -73,6 +73,16 @@ fn exit_code_in(status: &str) -> Option<i64> {
     let (word, rest) = status.split_once(" (")?;
     let (code, _) = rest.split_once(')')?;
     matches!(word, "Exited" | "Restarting").then(|| code.parse().ok())?
+}
+
+/// An image. Engines list one without a name as `<none>`, with signs for what is missing.
+pub(super) fn image(summary: ImageSummary) -> ObservedImage {
+    let names = summary.repo_tags.into_iter().chain(summary.repo_digests);
+    ObservedImage {
+        id: summary.id,
+        names: names.filter(|name| !name.starts_with("<none>")).collect(),
+        size_bytes: u64::try_from(summary.size).unwrap_or_default(),
+    }
 }
 
 /// What came of a run that ended.

@@ -37,6 +37,8 @@ pub struct ContainerSpec {
     pub labels: BTreeMap<String, String>,
     /// The image it runs.
     pub image: ImageReference,
+    /// The image's id, when its name stands for another one by now.
+    pub image_id: Option<String>,
     /// Environment, `NAME=value`. Values may be secrets.
     pub env: Vec<Variable>,
     /// Device port and container port, of this replica.
@@ -81,6 +83,7 @@ impl ContainerSettings {
             name,
             labels,
             image: self.docker_image.clone(),
+            image_id: None,
             env: self.env_vars.iter().map(variable).collect(),
             ports: Vec::new(),
             volumes: self.volumes.clone(),

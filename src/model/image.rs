@@ -2,6 +2,9 @@
 
 use serde::{Serialize, Serializer};
 
+/// The registry of references that name none, by its shortest name.
+pub const DEFAULT_REGISTRY: &str = "docker.io";
+
 /// The longest path, Docker's own limit.
 const MAX_PATH_LENGTH: usize = 255;
 /// The longest tag, Docker's own limit.
@@ -95,6 +98,14 @@ impl ImageReference {
     /// The registry's host with its port; none is Docker's default registry.
     pub fn registry(&self) -> Option<&str> {
         self.registry.as_deref()
+    }
+
+    /// The registry's host with its port, the default one by its shortest name.
+    pub fn registry_or_default(&self) -> &str {
+        match self.registry() {
+            None | Some("index.docker.io" | "registry-1.docker.io") => DEFAULT_REGISTRY,
+            Some(registry) => registry,
+        }
     }
 
     /// The digest, when the reference pins one.

@@ -19,6 +19,7 @@ mod containers_per;
 mod cron_job;
 mod desired;
 mod device_group;
+mod disk;
 mod duration;
 mod env;
 mod fields;
@@ -47,15 +48,18 @@ pub use containers_per::{ContainersPer, MAX_REPLICAS, Machine};
 pub use cron_job::{CronJob, CronJobFields, CronJobSpec, JobVersion, MissedRuns, Overlap};
 pub use desired::{Desired, DesiredApp, DesiredCronJob, DesiredError, Told};
 pub use device_group::{DeviceGroup, DeviceGroupFields};
+pub use disk::Disk;
 pub use duration::ComposeDuration;
 pub use env::EnvVars;
 pub use fields::{Fields, Invalid, Unknown};
 pub use identity::Identity;
-pub use image::{ImageError, ImageReference};
+pub use image::{DEFAULT_REGISTRY, ImageError, ImageReference};
 pub use json::{json_value, strict_object};
 pub use mount::{Device, Volume};
 pub use name::{MAX_NAME_LENGTH, Name, NameError, NetworkName};
-pub use observed::{ContainerState, Health, Observed, ObservedContainer, ObservedRun, RunResult};
+pub use observed::{
+    ContainerState, Health, Observed, ObservedContainer, ObservedImage, ObservedRun, RunResult,
+};
 pub use port::{HostPort, PortMapping, Protocol, StartingPorts};
 pub use presented::Presented;
 pub use report_query::{Comparison, MAX_PAGE_SIZE, ReportQuery};

@@ -1,6 +1,7 @@
 //! The observed state: what the engine has now, of what is ours.
 
 use super::containers_per::Machine;
+use super::disk::Disk;
 use super::port::HostPort;
 use super::version::AppVersion;
 use serde::{Deserialize, Serialize};
@@ -16,10 +17,33 @@ pub struct Observed {
     pub runs: Vec<ObservedRun>,
     /// The names of all networks.
     pub networks: BTreeSet<String>,
-    /// All images on the device, by the names that [`super::ImageReference::familiar`] gives.
-    pub images: BTreeSet<String>,
+    /// All images on the device, but for those that only other images are made of.
+    pub images: Vec<ObservedImage>,
+    /// The ids of images that any container on the device was made from, ours or not.
+    pub used_images: BTreeSet<String>,
+    /// The disk they lie on; none when it cannot be seen from where the worker runs.
+    pub disk: Option<Disk>,
     /// The device's size.
     pub machine: Machine,
+}
+
+impl Observed {
+    /// The image of this name, as [`super::ImageReference::familiar`] gives it.
+    pub fn image(&self, familiar: &str) -> Option<&ObservedImage> {
+        self.images.iter().find(|image| image.names.contains(familiar))
+    }
+}
+
+/// One image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedImage {
+    /// The engine's id for it, which its content makes.
+    pub id: String,
+    /// Its names, as [`super::ImageReference::familiar`] gives them; none when its last name went
+    /// to a newer image.
+    pub names: BTreeSet<String>,
+    /// Its size in bytes, with what it shares with other images.
+    pub size_bytes: u64,
 }
 
 /// One container of an app.

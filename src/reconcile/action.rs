@@ -20,6 +20,13 @@ pub enum Action {
         /// The image.
         image: ImageReference,
     },
+    /// Remove an image that nothing uses, with all its names.
+    RemoveImage {
+        /// The engine's id for it.
+        id: String,
+        /// Its names. A name that went to another image meanwhile is left to that one.
+        names: Vec<String>,
+    },
     /// A step on one container of an app.
     Container {
         /// The app.
@@ -81,6 +88,8 @@ impl std::fmt::Display for Action {
         match self {
             Self::CreateNetwork { name } => write!(f, "create network {name}"),
             Self::Pull { app, image, .. } => write!(f, "{app}: pull {image}"),
+            Self::RemoveImage { id, names } if names.is_empty() => write!(f, "remove image {id}"),
+            Self::RemoveImage { names, .. } => write!(f, "remove image {}", names.join(" ")),
             Self::Container { app, target, step } => write!(f, "{app}: {step} {}", target.name)
                 .and_then(|()| match step {
                     Step::Create(spec) => write!(f, " from {}", spec.image)

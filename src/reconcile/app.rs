@@ -2,15 +2,13 @@
 
 use super::action::{Action, Step, Target};
 use super::hold::Reason;
-use super::memory::{Gate, Memory, pull_subject};
+use super::memory::{Gate, Memory};
 use super::ports::Ports;
+use super::pull::Image;
 use super::replica::Slot;
 use super::update::{Course, Update};
 use super::{Inputs, Plan};
-use crate::model::{
-    App, AppVersion, ContainerState, DesiredApp, DesiredCronJob, Health, ImageReference,
-    MAX_REPLICAS, ObservedContainer,
-};
+use crate::model::{App, ContainerState, DesiredApp, Health, MAX_REPLICAS, ObservedContainer};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The order in which an app's steps are done. Everything is created before anything stops, and
@@ -40,16 +38,6 @@ pub(super) struct Planner<'a> {
     pub(super) memory: &'a mut Memory,
     pub(super) plan: &'a mut Plan,
     pub(super) seen: &'a mut BTreeSet<(String, String)>,
-}
-
-/// An image that an app or a cron job needs.
-pub(super) struct Image<'a> {
-    /// Whose attempts and pulls it is.
-    pub(super) owner: &'a str,
-    pub(super) version: &'a AppVersion,
-    pub(super) reference: &'a ImageReference,
-    /// Whether a container of this version is there.
-    pub(super) is_made: bool,
 }
 
 /// The steps of one app, kept by phase until all are known.
@@ -168,7 +156,7 @@ impl Planner<'_> {
         let is_current = |c: &&&ObservedContainer| c.version.as_ref() == Some(version);
         let made: BTreeSet<u32> =
             containers.iter().filter(is_current).filter_map(|c| c.replica).collect();
-        if !(1..=replicas).all(|replica| made.contains(&replica)) {
+        if update.image_id.is_none() && !(1..=replicas).all(|replica| made.contains(&replica)) {
             let (owner, reference) = (app.app_name.as_str(), &app.spec.container.docker_image);
             // What went back goes back to what is here, whatever its registry has by now.
             let is_made = !made.is_empty() || update.course == Course::WentBack;
@@ -184,91 +172,6 @@ impl Planner<'_> {
             return Err(Reason::WaitingForImage { owner });
         }
         Ok(replicas)
-    }
-
-    /// Whose image of this same change is on its way for the first time. All images are pulled
-    /// before anything stops, so that what changes together changes at once. One that failed, or
-    /// takes long, holds nobody up.
-    fn first_pull_under_way(&mut self, app: &App) -> Option<String> {
-        let own = app.app_name.as_str();
-        let apps = self.inputs.desired.apps.iter().filter_map(|desired| match desired {
-            DesiredApp::Readable(other) if other.spec.running && other.app_name.as_str() != own => {
-                let owner = other.app_name.as_str().to_owned();
-                Some((owner, other.version(), &other.spec.container.docker_image))
-            }
-            _ => None,
-        });
-        let cron_jobs = self.inputs.desired.cron_jobs.iter().filter_map(|desired| match desired {
-            DesiredCronJob::Readable(job) if job.spec.running => {
-                let owner = super::owner(job.cron_job_name.as_str());
-                Some((owner, job.image_version(), &job.spec.container.docker_image))
-            }
-            _ => None,
-        });
-        let (owner, _, _) = apps.chain(cron_jobs).find(|(owner, version, reference)| {
-            let is_made =
-                self.inputs.observed.containers.iter().any(|c| c.version.as_ref() == Some(version));
-            let is_here = self.inputs.observed.images.contains(&reference.familiar())
-                && self.memory.has_fetched(owner, version);
-            let tried = self.memory.attempts(owner, &pull_subject(version));
-            let is_first = tried.is_some_and(|tried| {
-                let elapsed = self.inputs.now_ms.saturating_sub(tried.last_ms);
-                let is_recent = elapsed < self.inputs.policy.images_wait_ms;
-                tried.count == 1 && tried.error.is_none() && is_recent
-            });
-            !is_made && !is_here && is_first
-        })?;
-        // A pull that is held up for long says nothing.
-        self.plan.recheck(self.inputs.policy.images_wait_ms);
-        Some(owner)
-    }
-
-    /// Is the image of a version on the device? If not, its pull is planned.
-    pub(super) fn image(&mut self, wanted: &Image<'_>) -> Result<(), Reason> {
-        let familiar = wanted.reference.familiar();
-        let is_present = self.inputs.observed.images.contains(&familiar);
-        // A container of this version is proof that its image was fetched for it.
-        let was_fetched = wanted.is_made || self.memory.has_fetched(wanted.owner, wanted.version);
-        if is_present && was_fetched {
-            return Ok(());
-        }
-        self.pull(wanted, &familiar, is_present)
-    }
-
-    fn pull(&mut self, wanted: &Image<'_>, familiar: &str, is_present: bool) -> Result<(), Reason> {
-        let (owner, version) = (wanted.owner, wanted.version);
-        let image = wanted.reference.as_str().to_owned();
-        let subject = pull_subject(version);
-        let gate = self.gate(owner, &subject);
-        if self.inputs.busy.pulls.contains(&(owner.to_owned(), version.clone())) {
-            return Err(Reason::Pulling { image });
-        }
-        let failure = self
-            .memory
-            .attempts(owner, &subject)
-            .and_then(|tried| Some((tried.count, tried.error.clone()?)));
-        // An image that was built here, or loaded by hand, is in no registry: once the registry
-        // has failed to give it, what is here will do. One that came from a registry is waited
-        // for, because "restart" means "fetch what is new under this tag".
-        if is_present && failure.is_some() && !self.memory.is_from_registry(familiar) {
-            return Ok(());
-        }
-        match gate {
-            Gate::Open => {
-                self.memory.count(owner, &subject, self.inputs.now_ms);
-                self.plan.actions.push(Action::Pull {
-                    app: owner.to_owned(),
-                    version: version.clone(),
-                    image: wanted.reference.clone(),
-                });
-                Err(Reason::Pulling { image })
-            }
-            Gate::Wait(wait_ms) => {
-                self.plan.recheck(wait_ms);
-                let (attempts, error) = failure.unwrap_or((1, "interrupted".to_owned()));
-                Err(Reason::PullFailed { image, attempts, wait_ms, error })
-            }
-        }
     }
 
     /// The app may not be changed now, but what it runs is kept running.

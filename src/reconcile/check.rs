@@ -26,6 +26,11 @@ pub fn check(inputs: &Inputs<'_>, plan: &Plan) -> Vec<String> {
                     wrong.push(format!("`{action}`: it is being pulled"));
                 }
             }
+            Action::RemoveImage { id, .. } => {
+                if let Err(why) = check.removal_of_image(id) {
+                    wrong.push(format!("`{action}`: {why}"));
+                }
+            }
             Action::Container { app, target, step } => {
                 if inputs.busy.apps.contains(app) {
                     wrong.push(format!("`{action}`: the app is busy"));
@@ -75,6 +80,31 @@ impl<'a> Check<'a> {
         }) || self.inputs.desired.apps.iter().any(|desired| {
             matches!(desired, DesiredApp::Readable(readable) if readable.app_name.as_str() == app && readable.spec.running)
         })
+    }
+
+    /// Invariant 27.
+    fn removal_of_image(&self, id: &str) -> Result<(), String> {
+        let observed = self.inputs.observed;
+        let Some(image) = observed.images.iter().find(|image| image.id == id) else {
+            return Err("the image was not observed".to_owned());
+        };
+        if observed.used_images.contains(id) {
+            return Err("a container uses the image".to_owned());
+        }
+        if !self.inputs.busy.apps.is_empty() || self.inputs.busy.images {
+            return Err("containers or images are being worked on".to_owned());
+        }
+        let desired = self.inputs.desired;
+        let of_app = desired.apps.iter().any(|app| {
+            matches!(app, DesiredApp::Readable(app) if image.names.contains(&app.spec.container.docker_image.familiar()))
+        });
+        let of_cron_job = desired.cron_jobs.iter().any(|job| {
+            matches!(job, DesiredCronJob::Readable(job) if image.names.contains(&job.spec.container.docker_image.familiar()))
+        });
+        if of_app || of_cron_job {
+            return Err("an app or a cron job is declared with the image".to_owned());
+        }
+        Ok(())
     }
 
     fn step(&mut self, app: &str, id: &str, name: &str, step: &Step) -> Result<(), String> {

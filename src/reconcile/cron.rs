@@ -11,9 +11,10 @@
 //! several times over at once, which is told like any run that was missed.
 
 use super::action::{Step, Target};
-use super::app::{Image, Phase, Planner, Steps};
+use super::app::{Phase, Planner, Steps};
 use super::hold::Reason;
 use super::memory::Gate;
+use super::pull::Image;
 use super::times::Times;
 use crate::model::{
     ContainerState, CronJob, DesiredCronJob, JobVersion, MissedRuns, ObservedRun, Overlap,
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// 2023: a clock that says earlier has not been set since the device was switched on.
-const EARLIEST_CLOCK: u64 = 1_672_531_200;
+pub(super) const EARLIEST_CLOCK: u64 = 1_672_531_200;
 /// A run that is later than this was missed: a pass is made every half minute whatever happens.
 const LATE_SECONDS: u64 = 90;
 /// Times that were passed over are counted to here; a device that slept for a year need not know

@@ -34,6 +34,34 @@ pub enum Reason {
         /// What the last try said.
         error: String,
     },
+    /// The devices of a fleet do not pull in one moment; this one's turn comes.
+    #[error("pull of `{image}` begins in {wait_ms} ms, so that devices take turns")]
+    TakingTurns {
+        /// The image.
+        image: String,
+        /// Until its turn.
+        wait_ms: u64,
+    },
+    /// The registry says that it is asked too often.
+    #[error("`{registry}` is asked again in {wait_ms} ms: {error}")]
+    RegistryBusy {
+        /// The registry.
+        registry: String,
+        /// Until it is asked again.
+        wait_ms: u64,
+        /// What it said.
+        error: String,
+    },
+    /// The image does not fit on the disk.
+    #[error("`{image}` needs {needed_mb} MB on the disk, and {free_mb} MB are free")]
+    NoRoom {
+        /// The image.
+        image: String,
+        /// What it needs, and what must stay free beside it.
+        needed_mb: u64,
+        /// What is free.
+        free_mb: u64,
+    },
     /// A container failed or died; the next try is set.
     #[error("failed after {attempts} attempts, again in {wait_ms} ms: {error}")]
     BackingOff {

@@ -7,7 +7,9 @@
 use super::Policy;
 use super::app::NO_APP;
 use super::cron::CronMemory;
-use crate::model::{App, AppVersion};
+use super::images::ImageMemory;
+use super::pull::PullMemory;
+use crate::model::{App, AppVersion, ImageReference};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,17 +23,18 @@ const MAX_ERROR_LENGTH: usize = 500;
 pub struct Memory {
     /// By app: the version whose image was fetched from its registry.
     fetched: BTreeMap<String, AppVersion>,
-    /// Images of desired apps that came from a registry, so that the registry is waited for when
-    /// one of them is asked for again.
-    from_registry: BTreeSet<String>,
+    /// What pulls wait for.
+    pub(super) pulls: PullMemory,
+    /// The images that came from a registry, and the last order to prune.
+    pub(super) images: ImageMemory,
     /// By app and subject: the attempts so far.
     attempts: BTreeMap<String, BTreeMap<String, Attempts>>,
     /// By cron job: its due times and its last runs.
     cron_jobs: BTreeMap<String, CronMemory>,
     /// By app: the last version of which all replicas were up. It holds values of variables, so the
     /// file is the owner's alone.
-    #[serde(deserialize_with = "readable_apps")]
-    healthy: BTreeMap<String, App>,
+    #[serde(deserialize_with = "readable")]
+    healthy: BTreeMap<String, Healthy>,
     /// By app: the version that failed and is not tried again.
     held_back: BTreeMap<String, HeldBack>,
 }
@@ -43,10 +46,26 @@ struct HeldBack {
     error: String,
 }
 
-/// An app that another version of nebula kept, and this one cannot read, is none.
-fn readable_apps<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, App>, D::Error> {
-    let kept = BTreeMap::<String, Map<String, Value>>::deserialize(from)?;
-    Ok(kept.into_iter().filter_map(|(name, app)| Some((name, App::decode(app).ok()?))).collect())
+/// A version of which all replicas were up.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Healthy {
+    /// The whole declaration.
+    pub(super) app: App,
+    /// The image that its name stood for.
+    pub(super) image_id: Option<String>,
+}
+
+/// A declaration that another version of nebula kept, and this one cannot read, is none.
+fn readable<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Healthy>, D::Error> {
+    #[derive(Deserialize)]
+    struct Kept {
+        app: Map<String, Value>,
+        image_id: Option<String>,
+    }
+    let read = |(name, kept): (String, Kept)| {
+        Some((name, Healthy { app: App::decode(kept.app).ok()?, image_id: kept.image_id }))
+    };
+    Ok(BTreeMap::<String, Kept>::deserialize(from)?.into_iter().filter_map(read).collect())
 }
 
 /// How often one thing was tried.
@@ -79,16 +98,39 @@ pub(super) enum Gate {
 }
 
 impl Memory {
-    /// The pull of an app's version succeeded.
-    pub fn pulled(&mut self, app: &str, version: &AppVersion, image: &str) {
+    /// The pull of an app's version succeeded. `id` is the engine's for the image.
+    pub fn pulled(&mut self, app: &str, version: &AppVersion, image: &ImageReference, id: &str) {
         self.fetched.insert(app.to_owned(), version.clone());
-        self.from_registry.insert(image.to_owned());
+        self.pulls.succeeded(app, image);
+        self.images.pulled(id);
         self.forget(app, &pull_subject(version));
     }
 
     /// The pull of an app's version failed.
     pub fn pull_failed(&mut self, app: &str, version: &AppVersion, error: &str) {
         self.failed(app, &pull_subject(version), error);
+    }
+
+    /// The pull of an app's version failed because its registry asks for patience, for so long if
+    /// it says so.
+    pub fn registry_is_busy(
+        &mut self,
+        image: &ImageReference,
+        retry_after_ms: Option<u64>,
+        error: &str,
+        now_ms: u64,
+    ) {
+        self.pulls.registry_is_busy(image, retry_after_ms, &clipped(error), now_ms);
+    }
+
+    /// The pull of an app's version failed because the image needs so much room.
+    pub fn needs_room(&mut self, app: &str, version: &AppVersion, needed_bytes: u64) {
+        self.pulls.needs_room(app, version, needed_bytes);
+    }
+
+    /// The removal of an image failed.
+    pub fn image_kept(&mut self, id: &str, error: &str) {
+        self.failed(NO_APP, &removal_subject(id), error);
     }
 
     /// The creation of a network failed.
@@ -101,7 +143,7 @@ impl Memory {
         if let Some(attempts) =
             self.attempts.get_mut(app).and_then(|of_app| of_app.get_mut(subject))
         {
-            attempts.error = Some(error.chars().take(MAX_ERROR_LENGTH).collect());
+            attempts.error = Some(clipped(error));
         }
     }
 
@@ -119,14 +161,15 @@ impl Memory {
     }
 
     /// The last version of an app of which all replicas were up.
-    pub(super) fn healthy(&self, app: &str) -> Option<&App> {
+    pub(super) fn healthy(&self, app: &str) -> Option<&Healthy> {
         self.healthy.get(app)
     }
 
-    pub(super) fn keep_healthy(&mut self, app: &App) {
+    pub(super) fn keep_healthy(&mut self, app: &App, image_id: Option<&str>) {
         let name = app.app_name.as_str();
-        if self.healthy.get(name).is_none_or(|kept| kept.version() != app.version()) {
-            self.healthy.insert(name.to_owned(), app.clone());
+        if self.healthy.get(name).is_none_or(|kept| kept.app.version() != app.version()) {
+            let healthy = Healthy { app: app.clone(), image_id: image_id.map(str::to_owned) };
+            self.healthy.insert(name.to_owned(), healthy);
         }
     }
 
@@ -141,10 +184,12 @@ impl Memory {
         self.held_back.insert(app.to_owned(), held);
     }
 
-    /// The images that an app may go back to, by familiar name.
-    pub fn kept_images(&self) -> BTreeSet<String> {
-        let image = |app: &App| app.spec.container.docker_image.familiar();
-        self.healthy.values().map(image).collect()
+    /// The images that an app may go back to, by familiar name and by id: the name may have gone
+    /// to a newer build.
+    pub(super) fn kept_images(&self) -> BTreeSet<String> {
+        let name = |healthy: &Healthy| healthy.app.spec.container.docker_image.familiar();
+        let names = self.healthy.values().map(name);
+        names.chain(self.healthy.values().filter_map(|kept| kept.image_id.clone())).collect()
     }
 
     /// A step is done. What follows is measured from here, not from when it was planned: a stop
@@ -169,10 +214,6 @@ impl Memory {
 
     pub(super) fn has_fetched(&self, app: &str, version: &AppVersion) -> bool {
         self.fetched.get(app) == Some(version)
-    }
-
-    pub(super) fn is_from_registry(&self, image: &str) -> bool {
-        self.from_registry.contains(image)
     }
 
     pub(super) fn attempts(&self, app: &str, subject: &str) -> Option<&Attempts> {
@@ -233,7 +274,6 @@ impl Memory {
         seen: &BTreeSet<(String, String)>,
         busy: &BTreeSet<String>,
         versions: &BTreeMap<String, AppVersion>,
-        images: &BTreeSet<String>,
         apps: &BTreeSet<&str>,
     ) {
         self.attempts.retain(|app, of_app| {
@@ -245,9 +285,17 @@ impl Memory {
         self.fetched.retain(|app, version| versions.get(app) == Some(version));
         self.healthy.retain(|app, _| apps.contains(app.as_str()));
         self.held_back.retain(|app, held| versions.get(app) == Some(&held.version));
-        let kept = self.kept_images();
-        self.from_registry.retain(|image| images.contains(image) || kept.contains(image));
+        self.pulls.retain(versions);
     }
+}
+
+fn clipped(error: &str) -> String {
+    error.chars().take(MAX_ERROR_LENGTH).collect()
+}
+
+/// The subject under which removals of an image are counted.
+pub(super) fn removal_subject(id: &str) -> String {
+    format!("remove image {id}")
 }
 
 /// The subject under which pulls of a version are counted.

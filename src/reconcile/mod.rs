@@ -27,9 +27,11 @@ mod app;
 mod check;
 mod cron;
 mod hold;
+mod images;
 mod memory;
 mod ports;
 pub mod pretend;
+mod pull;
 mod replica;
 mod times;
 mod update;
@@ -60,6 +62,17 @@ pub struct Policy {
     pub restarts_by_docker: u32,
     /// How long the changes of other apps wait for an image of the same change.
     pub images_wait_ms: u64,
+    /// The longest that a pull waits for its turn; 0 waits not at all.
+    pub pull_spread_ms: u64,
+    /// The wait after a registry said for the first time that it is asked too often, where it does
+    /// not say how long.
+    pub registry_first_ms: u64,
+    /// The longest such wait. Registries count in windows of hours.
+    pub registry_longest_ms: u64,
+    /// How long an image that nothing uses is kept, to be at hand again.
+    pub image_kept_ms: u64,
+    /// From how many percent of the disk on such images are removed at once.
+    pub disk_percent: u64,
     /// Differs from device to device, so that their waits do.
     pub jitter_seed: String,
 }
@@ -73,6 +86,11 @@ impl Default for Policy {
             settle_ms: 2_000,
             restarts_by_docker: 5,
             images_wait_ms: 600_000,
+            pull_spread_ms: 0,
+            registry_first_ms: 120_000,
+            registry_longest_ms: 3_600_000,
+            image_kept_ms: 7 * 24 * 3_600_000,
+            disk_percent: 85,
             jitter_seed: String::new(),
         }
     }
@@ -87,7 +105,17 @@ impl Policy {
         let doublings = attempts.saturating_sub(1).min(20);
         let wait =
             self.backoff_first_ms.saturating_mul(1 << doublings).min(self.backoff_longest_ms);
-        wait + hash(&format!("{}/{subject}/{attempts}", self.jitter_seed)) % (wait / 5 + 1)
+        self.jittered(wait, &format!("{subject}/{attempts}"))
+    }
+
+    /// A wait with up to a fifth more.
+    fn jittered(&self, wait_ms: u64, subject: &str) -> u64 {
+        wait_ms.saturating_add(self.share(wait_ms / 5 + 1, subject))
+    }
+
+    /// A share of a time that differs from device to device.
+    fn share(&self, of_ms: u64, subject: &str) -> u64 {
+        hash(&format!("{}/{subject}", self.jitter_seed)) % of_ms.max(1)
     }
 }
 
@@ -105,6 +133,8 @@ pub struct Busy {
     pub apps: BTreeSet<String>,
     /// Pulls that are running.
     pub pulls: BTreeSet<(String, AppVersion)>,
+    /// Whether images are being removed.
+    pub images: bool,
 }
 
 /// All that a plan depends on, except what is remembered.
@@ -176,12 +206,10 @@ pub fn plan(inputs: &Inputs<'_>, memory: &mut Memory) -> Plan {
         planner.network(NEBULA_NETWORK);
     }
     let mut versions = BTreeMap::new();
-    let mut images = BTreeSet::new();
     for desired in &inputs.desired.apps {
         match desired {
             DesiredApp::Readable(app) => {
                 versions.insert(app.app_name.as_str().to_owned(), app.version());
-                images.insert(app.spec.container.docker_image.familiar());
                 planner.app(app, &mut ports);
             }
             DesiredApp::Unreadable { name, reason } => {
@@ -193,11 +221,11 @@ pub fn plan(inputs: &Inputs<'_>, memory: &mut Memory) -> Plan {
     for desired in &inputs.desired.cron_jobs {
         if let DesiredCronJob::Readable(job) = desired {
             versions.insert(owner(job.cron_job_name.as_str()), job.image_version());
-            images.insert(job.spec.container.docker_image.familiar());
         }
     }
     planner.cron_jobs();
+    planner.images();
     let apps = inputs.desired.apps.iter().map(DesiredApp::name).collect();
-    memory.retain(&seen, &inputs.busy.apps, &versions, &images, &apps);
+    memory.retain(&seen, &inputs.busy.apps, &versions, &apps);
     plan
 }

@@ -7,8 +7,8 @@
 
 use super::{Action, Step};
 use crate::model::{
-    ContainerSpec, ContainerState, Health, HostPort, Labels, Machine, Observed, ObservedContainer,
-    ObservedRun, PortMapping, RunLabels, RunResult,
+    ContainerSpec, ContainerState, Disk, Health, HostPort, Labels, Machine, Observed,
+    ObservedContainer, ObservedImage, ObservedRun, PortMapping, RunLabels, RunResult,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,6 +35,8 @@ pub enum Behaviour {
 struct Container {
     observed: ObservedContainer,
     spec: ContainerSpec,
+    /// The id of its image.
+    image: String,
 }
 
 /// A run of a cron job, with what is known of it.
@@ -42,6 +44,8 @@ struct Container {
 struct Run {
     observed: ObservedRun,
     spec: ContainerSpec,
+    /// The id of its image.
+    image: String,
 }
 
 /// The pretended device.
@@ -53,11 +57,21 @@ pub struct World {
     pub foreign: Vec<(String, BTreeSet<HostPort>)>,
     /// Networks by name.
     pub networks: BTreeSet<String>,
-    /// Images on the device, by familiar name.
-    pub images: BTreeSet<String>,
+    /// Images on the device: familiar names with the id of the image that has each.
+    pub images: BTreeMap<String, String>,
+    /// Images on the device that have no name any more.
+    pub nameless: BTreeSet<String>,
+    /// Images that containers without our label use, by id.
+    pub foreign_images: BTreeSet<String>,
+    /// The size of every image, in bytes.
+    pub image_bytes: u64,
+    /// The disk; removing an image frees its size.
+    pub disk: Option<Disk>,
     /// Images that a pull can get.
     pub registry: BTreeSet<String>,
-    /// Behaviour by the image's familiar name.
+    /// The id that a pull gives, by familiar name, where it is not [`World::built`].
+    pub builds: BTreeMap<String, String>,
+    /// Behaviour by the image's id, or else by its familiar name.
     pub behaviours: BTreeMap<String, Behaviour>,
     /// Steps carried out or tried, as text.
     pub log: Vec<String>,
@@ -77,9 +91,54 @@ impl World {
             containers: self.containers.iter().map(|c| c.observed.clone()).collect(),
             runs: self.runs.iter().map(|run| run.observed.clone()).collect(),
             networks: self.networks.clone(),
-            images: self.images.clone(),
+            images: self.observed_images(),
+            used_images: self.used_images().into_iter().collect(),
+            disk: self.disk,
             machine,
         }
+    }
+
+    /// The id of the one image that was ever built under a name.
+    pub fn built(name: &str) -> String {
+        format!("sha256:{name}")
+    }
+
+    /// Puts an image on the device under a name; whichever had the name before loses it.
+    pub fn add_image(&mut self, name: &str, id: &str) {
+        self.nameless.remove(id);
+        let before = self.images.insert(name.to_owned(), id.to_owned());
+        self.nameless.extend(before.filter(|before| !self.images.values().any(|id| id == before)));
+    }
+
+    fn observed_images(&self) -> Vec<ObservedImage> {
+        let ids: BTreeSet<&String> = self.images.values().chain(&self.nameless).collect();
+        let names_of = |id: &String| {
+            let of_id = self.images.iter().filter(|(_, of)| *of == id);
+            of_id.map(|(name, _)| name.clone()).collect()
+        };
+        let size_bytes = self.image_bytes;
+        ids.into_iter()
+            .map(|id| ObservedImage { id: id.clone(), names: names_of(id), size_bytes })
+            .collect()
+    }
+
+    fn used_images(&self) -> BTreeSet<String> {
+        let of_apps = self.containers.iter().map(|container| &container.image);
+        let of_cron_jobs = self.runs.iter().map(|run| &run.image);
+        of_apps.chain(of_cron_jobs).chain(&self.foreign_images).cloned().collect()
+    }
+
+    fn remove_image(&mut self, id: &str, names: &[String]) -> Result<(), String> {
+        if self.used_images().contains(id) {
+            return Err(format!("conflict: image {id} is being used by a container"));
+        }
+        self.images.retain(|name, of| of != id || !names.contains(name));
+        let is_named = self.images.values().any(|of| of == id);
+        let was_there = self.nameless.remove(id) || !names.is_empty();
+        if let Some(disk) = self.disk.as_mut().filter(|_| was_there && !is_named) {
+            disk.free_bytes = (disk.free_bytes + self.image_bytes).min(disk.total_bytes);
+        }
+        Ok(())
     }
 
     /// Changes a container as a person at the device would.
@@ -139,6 +198,7 @@ impl World {
                 Ok(())
             }
             Action::Pull { image, .. } => self.pull(&image.familiar()),
+            Action::RemoveImage { id, names } => self.remove_image(id, names),
             Action::Container { target, step, .. } if self.run(&target.id).is_some() => {
                 self.apply_to_run(&target.id, step)
             }
@@ -158,15 +218,23 @@ impl World {
         if !self.registry.contains(image) {
             return Err(format!("manifest for {image} not found"));
         }
-        self.images.insert(image.to_owned());
+        let id = self.builds.get(image).cloned().unwrap_or_else(|| Self::built(image));
+        self.add_image(image, &id);
         Ok(())
     }
 
     fn create(&mut self, spec: &ContainerSpec) -> Result<(), String> {
         let image = spec.image.familiar();
-        if !self.images.contains(&image) {
+        let is_here = |id: &&String| {
+            self.nameless.contains(*id) || self.images.values().any(|known| known == *id)
+        };
+        let id = match &spec.image_id {
+            Some(id) => Some(id).filter(is_here),
+            None => self.images.get(&image),
+        };
+        let Some(id) = id.cloned() else {
             return Err(format!("no such image: {image}"));
-        }
+        };
         if !self.networks.contains(&spec.network) {
             return Err(format!("network {} not found", spec.network));
         }
@@ -186,7 +254,7 @@ impl World {
                 result: None,
                 networks: BTreeSet::from([spec.network.clone()]),
             };
-            self.runs.push(Run { observed, spec: spec.clone() });
+            self.runs.push(Run { observed, spec: spec.clone(), image: id });
             return Ok(());
         }
         let Some((app, replica, version)) = Labels::read(&labels, &spec.name) else {
@@ -206,7 +274,7 @@ impl World {
             up_seconds: None,
             restarts: 0,
         };
-        self.containers.push(Container { observed, spec: spec.clone() });
+        self.containers.push(Container { observed, spec: spec.clone(), image: id });
         Ok(())
     }
 
@@ -281,8 +349,9 @@ impl World {
         if is_running(&container.observed) {
             return Ok(());
         }
-        let behaviour =
-            self.behaviours.get(&container.spec.image.familiar()).copied().unwrap_or_default();
+        let of_name = self.behaviours.get(&container.spec.image.familiar());
+        let behaviour = self.behaviours.get(&container.image).or(of_name);
+        let behaviour = behaviour.copied().unwrap_or_default();
         if behaviour == Behaviour::RefusesStart {
             return Err("error gathering device information".to_owned());
         }

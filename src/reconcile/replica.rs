@@ -6,7 +6,7 @@ use super::hold::Reason;
 use super::memory::Gate;
 use super::ports::Ports;
 use super::update::Update;
-use crate::model::{App, ContainerState, Health, Observed, ObservedContainer};
+use crate::model::{App, ContainerSpec, ContainerState, Health, Observed, ObservedContainer};
 
 /// The containers of one replica.
 pub(super) struct Slot<'a> {
@@ -134,7 +134,9 @@ impl<'a> Slot<'a> {
     fn create(&self, name: &str, steps: &mut Steps) -> Target {
         let app = self.app.app_name.as_str();
         let target = Target { id: name.to_owned(), name: name.to_owned(), attempt: self.subject() };
-        let spec = Box::new(self.app.container_spec(self.replica, name.to_owned()));
+        let image_id = self.update.image_id.map(str::to_owned);
+        let spec = self.app.container_spec(self.replica, name.to_owned());
+        let spec = Box::new(ContainerSpec { image_id, ..spec });
         let first = spec.network.clone();
         steps.push(Phase::Create, app, &target, Step::Create(spec));
         for network in self.app.networks().into_iter().filter(|network| *network != first) {

@@ -10,6 +10,7 @@
 use super::Policy;
 use super::app::{Phase, Planner, Steps, revive_subject};
 use super::hold::Reason;
+use super::memory::Healthy;
 use super::ports::Ports;
 use super::replica::{Slot, Standing};
 use crate::model::{
@@ -35,6 +36,8 @@ pub(super) struct Update<'a> {
     pub(super) app: &'a App,
     pub(super) version: AppVersion,
     pub(super) course: Course,
+    /// The image, where it is not the one that its name stands for by now.
+    pub(super) image_id: Option<&'a str>,
     /// How many replicas at once; none is all of them.
     parallelism: Option<usize>,
     delay_ms: u64,
@@ -56,6 +59,7 @@ impl<'a> Update<'a> {
             app,
             version: app.version(),
             course,
+            image_id: None,
             parallelism: usize::try_from(parallelism).ok().filter(|count| *count > 0),
             delay_ms: ms(config.and_then(|config| config.delay.as_ref())).unwrap_or(0),
             monitor_ms: monitor_ms.unwrap_or(policy.settle_ms),
@@ -119,12 +123,16 @@ impl Planner<'_> {
         };
         let error = error.to_owned();
         let failed = app.app_id;
-        let healthy = self.memory.healthy(name).filter(|kept| kept.version() != declared.version);
+        let is_other = |kept: &&Healthy| kept.app.version() != declared.version;
+        let healthy = self.memory.healthy(name).filter(is_other);
         match healthy.filter(|_| declared.failure_action == FailureAction::Rollback).cloned() {
             Some(healthy) => {
-                let reason = Reason::WentBack { failed, to: healthy.app_id, error };
+                let reason = Reason::WentBack { failed, to: healthy.app.app_id, error };
                 self.plan.hold(name, None, reason);
-                let back = Update::of(&healthy, Course::WentBack, policy);
+                let image_id =
+                    healthy.image_id.as_deref().filter(|id| self.has_lost_name(&healthy.app, id));
+                let back =
+                    Update { image_id, ..Update::of(&healthy.app, Course::WentBack, policy) };
                 self.run(&back, containers, ports, steps);
             }
             None => {
@@ -133,6 +141,14 @@ impl Planner<'_> {
                 self.run(&paused, containers, ports, steps);
             }
         }
+    }
+
+    /// Is an image here that its app's name for it does not stand for any more? A newer build was
+    /// pulled under the same tag.
+    fn has_lost_name(&self, app: &App, id: &str) -> bool {
+        let observed = self.inputs.observed;
+        let named = observed.image(&app.spec.container.docker_image.familiar());
+        named.is_none_or(|named| named.id != id) && observed.images.iter().any(|it| it.id == id)
     }
 
     /// The replicas of an app whose image is there.
@@ -220,7 +236,9 @@ impl Planner<'_> {
     fn keep_if_healthy(&mut self, update: &Update<'_>, slots: &[Slot<'_>]) {
         let all_up = slots.iter().all(|slot| slot.standing(self) == Standing::Up);
         if update.course == Course::Declared && all_up && !slots.is_empty() {
-            self.memory.keep_healthy(update.app);
+            let name = update.app.spec.container.docker_image.familiar();
+            let image = self.inputs.observed.image(&name).map(|image| image.id.as_str());
+            self.memory.keep_healthy(update.app, image);
         }
     }
 
@@ -239,7 +257,7 @@ impl Planner<'_> {
     /// Is there a version that this replica could run instead?
     pub(super) fn has_another(&self, slot: &Slot<'_>) -> bool {
         let healthy = self.memory.healthy(slot.app.app_name.as_str());
-        let is_other = healthy.is_some_and(|kept| kept.version() != slot.update.version);
+        let is_other = healthy.is_some_and(|kept| kept.app.version() != slot.update.version);
         slot.old.is_some() || (slot.update.course == Course::Declared && is_other)
     }
 

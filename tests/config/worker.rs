@@ -16,6 +16,8 @@ fn defaults_are_the_contracts() {
     assert_eq!(config.registry_host, "https://index.docker.io/v1/");
     assert!(config.registry_auth.is_none());
     assert_eq!(config.max_restart_wait.as_secs(), 0);
+    assert_eq!(config.prune_disk_percent, 85);
+    assert!(config.docker_config.is_none());
     assert_eq!(config.device_group.as_str(), "speakers");
     assert_eq!(config.hostname, "this-machine");
     assert_eq!(config.docker_host, "unix:///var/run/docker.sock");

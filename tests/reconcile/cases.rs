@@ -17,7 +17,16 @@
 //! networks a b                     what the device has; `bridge extra host nebula none` if not said
 //! images a b                       likewise; every app's image if not said
 //! not fetched APP                  no pull of this version is remembered; remembered if not said
+//! image ID [names a,b] [pulled | unused N h] [used] [N MB]
+//!                                  one more image, whose names may be an app's; pulled by us and
+//!                                  used or unused for so long; used by a container of anybody
+//! disk N of N MB free
+//! prune N after N                  the group's order, and the last that was carried out
+//! removing images                  images are being removed
 //! from registry IMAGE              the image came from a registry
+//! refused by REGISTRY: N times, AGO ms ago[, again after N ms]
+//! room for APP: N MB               an earlier pull of this version showed that it needs so much
+//! spread N ms                      devices take turns within this time
 //! tried APP SUBJECT [of CONTAINER]: N times, AGO ms ago[, error WORDS]
 //!     SUBJECT  replica-1, pull; or revive, remove, rename, stop, connect-NETWORK of a container
 //! busy APP                         its steps are under way
@@ -27,9 +36,10 @@
 
 use crate::support::{START_MS, answer, app, readable, with};
 use nebula::model::{
-    App, AppVersion, ContainerState, Desired, Health, HostPort, Machine, Observed,
-    ObservedContainer, SpecHash, Uid,
+    App, AppVersion, ContainerState, Desired, Disk, Health, HostPort, Machine, Observed,
+    ObservedContainer, ObservedImage, SpecHash, Uid,
 };
+use nebula::reconcile::pretend::World as PretendedWorld;
 use nebula::reconcile::{Busy, Inputs, Memory, Policy, check, plan};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,6 +108,11 @@ fn the_cases_show_every_reason_and_every_step() {
         "cannot be run by this version",
         "busy with earlier steps",
         "is held by another container",
+        ": pulling `",
+        "so that devices take turns",
+        "is asked again in",
+        " MB on the disk, and ",
+        "remove image ",
     ] {
         assert!(all.contains(shown), "no case shows `{shown}`");
     }
@@ -109,11 +124,12 @@ struct Case {
     observed: Observed,
     memory: Memory,
     busy: Busy,
+    spread_ms: u64,
 }
 
 impl Case {
     fn plan(mut self, name: &str) -> String {
-        let policy = Policy::default();
+        let policy = Policy { pull_spread_ms: self.spread_ms, ..Policy::default() };
         let inputs = Inputs {
             desired: &self.desired,
             observed: &self.observed,
@@ -143,6 +159,7 @@ impl Case {
         let busy = Busy {
             apps: after(&lines, "busy ").map(str::to_owned).collect(),
             pulls: after(&lines, "pulling ").map(|app| (app.to_owned(), version(app))).collect(),
+            images: lines.contains(&"removing images"),
         };
         for line in &lines {
             let words = [
@@ -151,6 +168,13 @@ impl Case {
                 "container ",
                 "networks ",
                 "images ",
+                "image ",
+                "disk ",
+                "prune ",
+                "removing images",
+                "refused by ",
+                "room for ",
+                "spread ",
                 "not fetched ",
                 "from registry ",
                 "tried ",
@@ -160,7 +184,8 @@ impl Case {
             ];
             assert!(words.iter().any(|word| line.starts_with(word)), "what is `{line}`?");
         }
-        Self { desired, observed, memory, busy }
+        let spread = after(&lines, "spread ").next().map(first_word);
+        Self { desired, observed, memory, busy, spread_ms: spread.map_or(0, number) }
     }
 }
 
@@ -172,6 +197,12 @@ fn after<'a>(lines: &[&'a str], word: &str) -> impl Iterator<Item = &'a str> {
 fn word_after<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {
     let at = words.iter().position(|word| *word == key)?;
     words.get(at + 1).copied()
+}
+
+/// The word before another one.
+fn word_before<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {
+    let at = words.iter().position(|word| *word == key)?;
+    words.get(at.checked_sub(1)?).copied()
 }
 
 fn names(list: &str) -> BTreeSet<String> {
@@ -190,6 +221,9 @@ fn read_desired(lines: &[&str]) -> Desired {
     let mut wire = answer(&apps);
     let jobs = after(lines, "cron ").map(read_cron_job);
     wire["cron_jobs"] = jobs.collect();
+    if let Some(prune) = after(lines, "prune ").next() {
+        wire["prune_id"] = json!(number(first_word(prune)));
+    }
     wire["cron_jobs_list"] = after(lines, "cron ").map(first_word).collect();
     Desired::decode(wire.to_string().as_bytes()).expect("a case's answer is whole")
 }
@@ -240,10 +274,26 @@ fn read_app(line: &str) -> Value {
 fn read_observed(lines: &[&str], apps: &BTreeMap<&str, &App>) -> Observed {
     let containers = after(lines, "container ").map(|line| read_container(line, apps)).collect();
     let networks = after(lines, "networks ").next().unwrap_or("bridge extra host nebula none");
-    let images = match after(lines, "images ").next() {
+    let named = match after(lines, "images ").next() {
         Some(images) => names(images),
         None => apps.values().map(|app| app.spec.container.docker_image.familiar()).collect(),
     };
+    let images = named.iter().map(|name| ObservedImage {
+        id: PretendedWorld::built(name),
+        names: [name.clone()].into(),
+        size_bytes: 0,
+    });
+    let more = || after(lines, "image ").map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let images = images.chain(more().map(|words| ObservedImage {
+        id: words[0].to_owned(),
+        names: word_after(&words, "names").map(names).unwrap_or_default(),
+        size_bytes: word_before(&words, "MB").map_or(0, number) << 20,
+    }));
+    let used = more().filter(|words| words.contains(&"used")).map(|words| words[0].to_owned());
+    let disk = after(lines, "disk ").next().map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        Disk { total_bytes: number(words[2]) << 20, free_bytes: number(words[0]) << 20 }
+    });
     let machine = after(lines, "device ").next().map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         Machine {
@@ -252,7 +302,15 @@ fn read_observed(lines: &[&str], apps: &BTreeMap<&str, &App>) -> Observed {
         }
     });
     let machine = machine.unwrap_or(Machine { cores: 4, memory_mb: 8192 });
-    Observed { containers, runs: Vec::new(), networks: names(networks), images, machine }
+    Observed {
+        containers,
+        runs: Vec::new(),
+        networks: names(networks),
+        images: images.collect(),
+        used_images: used.collect(),
+        disk,
+        machine,
+    }
 }
 
 fn read_container(line: &str, apps: &BTreeMap<&str, &App>) -> ObservedContainer {
@@ -325,13 +383,47 @@ fn read_state(word: &str) -> (ContainerState, Health) {
     }
 }
 
+fn read_images_memory(lines: &[&str], memory: &mut Value) {
+    for name in after(lines, "from registry ") {
+        memory["images"]["pulled"][PretendedWorld::built(name)] = json!({});
+    }
+    for line in after(lines, "image ") {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if words.contains(&"pulled") {
+            memory["images"]["pulled"][words[0]] = json!({});
+        }
+        if let Some(hours) = word_after(&words, "unused") {
+            let since = START_MS - number(hours) * 3_600_000;
+            memory["images"]["pulled"][words[0]] = json!({"unused_since_ms": since});
+        }
+    }
+    if let Some((_, last)) = after(lines, "prune ").find_map(|line| line.split_once(" after ")) {
+        memory["images"]["prune_id"] = json!(number(last));
+    }
+    for line in after(lines, "refused by ") {
+        let (registry, how) = line.split_once(": ").expect("refused by REGISTRY: ...");
+        let words: Vec<&str> = how.split_whitespace().collect();
+        memory["pulls"]["registries"][registry] = json!({
+            "count": number(words[0]), "last_ms": START_MS - number(words[2]),
+            "retry_after_ms": word_after(&words, "after").map(number),
+            "error": "toomanyrequests: slow down",
+        });
+    }
+}
+
 fn read_memory(lines: &[&str], apps: &BTreeMap<&str, &App>) -> Memory {
-    let mut memory = json!({"fetched": {}, "from_registry": [], "attempts": {}});
+    let mut memory = json!({"fetched": {}, "attempts": {}});
     let unfetched: BTreeSet<&str> = after(lines, "not fetched ").collect();
     for (name, app) in apps.iter().filter(|(name, _)| !unfetched.contains(*name)) {
         memory["fetched"][*name] = json!(app.version());
     }
-    memory["from_registry"] = after(lines, "from registry ").collect();
+    read_images_memory(lines, &mut memory);
+    for line in after(lines, "room for ") {
+        let (app, room) = line.split_once(": ").expect("room for APP: N MB");
+        memory["pulls"]["rooms"][app] = json!({
+            "version": apps[app].version(), "needed_bytes": number(first_word(room)) << 20,
+        });
+    }
     for line in after(lines, "tried ") {
         let (what, how) = line.split_once(':').expect("tried APP SUBJECT: ...");
         let words: Vec<&str> = what.split_whitespace().collect();

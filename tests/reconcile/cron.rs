@@ -104,7 +104,10 @@ impl Device {
             let done = self.world.apply(action);
             match action {
                 Action::Pull { app, version, image } => match done {
-                    Ok(()) => self.memory.pulled(app, version, &image.familiar()),
+                    Ok(()) => {
+                        let id = &self.world.images[&image.familiar()];
+                        self.memory.pulled(app, version, image, id);
+                    }
                     Err(error) => self.memory.pull_failed(app, version, &error),
                 },
                 Action::Container { target, step, app } => {
@@ -117,7 +120,7 @@ impl Device {
                         break;
                     }
                 }
-                Action::CreateNetwork { .. } => {}
+                Action::CreateNetwork { .. } | Action::RemoveImage { .. } => {}
             }
             if self.dies_at == Some((self.steps, true)) {
                 break;

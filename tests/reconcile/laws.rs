@@ -165,17 +165,25 @@ prop_compose! {
     }
 }
 
+/// Puts images on the device.
+fn put_images(sim: &mut Sim, images: impl IntoIterator<Item = usize>) {
+    for image in images {
+        sim.world.add_image(IMAGES[image], &World::built(IMAGES[image]));
+    }
+}
+
 impl Beginning {
     fn sim(&self) -> Sim {
         let wires: Vec<Value> = self.apps.iter().enumerate().map(|(i, app)| app.wire(i)).collect();
         let mut sim = Sim::new(desired(&wires), &IMAGES);
         sim.world.networks.insert("nebula".to_owned());
-        sim.world.images = IMAGES.iter().map(|image| (*image).to_owned()).collect();
+        put_images(&mut sim, 0..IMAGES.len());
         sim.world.foreign.push(("foreign".to_owned(), BTreeSet::from([HostPort::tcp(22)])));
         for stray in &self.strays {
             self.place(stray, &mut sim.world);
         }
-        sim.world.images = self.images.iter().map(|image| IMAGES[*image].to_owned()).collect();
+        sim.world.images.clear();
+        put_images(&mut sim, self.images.iter().copied());
         if !self.has_network && sim.observe().containers.is_empty() {
             sim.world.networks.remove("nebula");
         }
@@ -223,7 +231,7 @@ impl Beginning {
     }
 
     fn memory(&self, sim: &Sim) -> Memory {
-        let mut memory = json!({"fetched": {}, "from_registry": [], "attempts": {}});
+        let mut memory = json!({"fetched": {}, "attempts": {}});
         let containers = sim.observe().containers;
         for (index, of_app) in self.apps.iter().enumerate() {
             let app = of_app.app(index);

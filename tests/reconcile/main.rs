@@ -5,6 +5,7 @@
 
 mod cases;
 mod cron;
+mod images;
 mod kills;
 mod laws;
 mod model;

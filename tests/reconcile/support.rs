@@ -205,8 +205,11 @@ impl Sim {
                 self.memory.network_failed(name, &error);
             }
             (Action::Pull { app, version, image }, Ok(())) => {
-                self.memory.pulled(app, version, &image.familiar());
+                let id = &self.world.images[&image.familiar()];
+                self.memory.pulled(app, version, image, id);
             }
+            (Action::RemoveImage { .. }, Ok(())) => {}
+            (Action::RemoveImage { id, .. }, Err(error)) => self.memory.image_kept(id, &error),
             (Action::Pull { app, version, .. }, Err(error)) => {
                 self.memory.pull_failed(app, version, &error);
             }

@@ -2,7 +2,7 @@
 
 use crate::support::{Sim, app, desired, ids, only, reasons, serving, with};
 use nebula::model::{ContainerState, Health, HostPort, Observed};
-use nebula::reconcile::pretend::Behaviour;
+use nebula::reconcile::pretend::{Behaviour, World};
 use nebula::reconcile::{Action, Memory, Reason, Step};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -293,7 +293,7 @@ fn inv_20_an_app_that_cannot_be_read_keeps_its_containers() {
 #[test]
 fn a_restart_of_an_image_built_by_hand_needs_no_registry() {
     let mut sim = Sim::new(desired(&[web(OLD, 1)]), &[]);
-    sim.world.images.insert(OLD.to_owned());
+    sim.world.add_image(OLD, &World::built(OLD));
     sim.converge(40);
     sim.desired = desired(&[web(OLD, 2)]);
     sim.converge(60);

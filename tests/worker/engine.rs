@@ -49,8 +49,11 @@ async fn contract(engine: &dyn ContainerEngine, site: &str) {
     assert!(engine.observe().await.expect("all").networks.contains(NEBULA_NETWORK));
 
     engine.pull(&missing, None).await.expect_err("an error within the stream of a pull");
-    engine.pull(&image, None).await.expect("an image");
-    assert!(engine.observe().await.expect("all").images.contains(&image.familiar()));
+    let id = engine.pull(&image, None).await.expect("an image");
+    let observed = engine.observe().await.expect("all");
+    let pulled = observed.image(&image.familiar()).cloned().expect("it is there");
+    assert_eq!(pulled.id, id);
+    assert_eq!(engine.pull(&image, None).await.expect("the same again"), id);
 
     let spec = app.container_spec(1, "web-1".to_owned());
     engine.create(&spec).await.expect("a container");
@@ -58,6 +61,10 @@ async fn contract(engine: &dyn ContainerEngine, site: &str) {
     engine.create(&spec).await.expect_err("the name is taken");
     let created = one(&engine.observe().await.expect("all"), "web-1").expect("it is there");
     assert_eq!(created.state, ContainerState::Created);
+    let names: Vec<String> = pulled.names.iter().cloned().collect();
+    assert!(engine.observe().await.expect("all").used_images.contains(&id));
+    engine.remove_image(&id, &names).await.expect_err("a container uses it");
+    assert!(engine.observe().await.expect("all").image(&image.familiar()).is_some());
     assert_eq!(created.version, Some(app.version()));
     assert_eq!((created.app.as_str(), created.replica), ("web", Some(1)));
     assert!(created.host_ports.is_empty());
@@ -90,4 +97,12 @@ async fn contract(engine: &dyn ContainerEngine, site: &str) {
     engine.remove("web-1").await.expect("removed");
     assert!(engine.observe().await.expect("all").containers.is_empty());
     engine.start("web-1").await.expect_err("it is gone");
+
+    // A name that went to another image is not that image's end.
+    engine.remove_image("sha256:another", &names).await.expect("it is gone");
+    assert!(engine.observe().await.expect("all").image(&image.familiar()).is_some());
+    engine.remove_image(&id, &names).await.expect("removed");
+    assert!(engine.observe().await.expect("all").images.iter().all(|image| image.id != id));
+    engine.remove_image(&id, &names).await.expect("the same again");
+    engine.remove_image(&id, &[]).await.expect("the same again, by its id");
 }

@@ -3,10 +3,12 @@
 
 mod apps;
 mod cron_jobs;
+mod disk;
 mod docker;
 mod engine;
 mod faults;
 mod kill;
 mod manager;
 mod odd_answers;
+mod registries;
 mod world;

@@ -121,6 +121,14 @@ const KEYS: &[Key] = &[
         help: "The longest random wait before a change is carried out, so that a fleet does not pull an image in one moment.",
     },
     Key {
+        name: "prune_disk_percent",
+        env: "NEBULA_PRUNE_DISK_PERCENT",
+        kind: Kind::Number { min: 1, max: 100, unit: "percent" },
+        fallback: Fallback::Value("85"),
+        secret: false,
+        help: "How full Docker's disk may be before unused images that the worker pulled are removed at once, the oldest first, and not after 7 days.",
+    },
+    Key {
         name: "device_group",
         env: "DEVICE_GROUP",
         kind: Kind::Text,

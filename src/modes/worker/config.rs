@@ -6,7 +6,9 @@
 //! `reporting_fail_hard` is read and checked but has no field: in the original it let a failure of
 //! reporting stop the device's workloads, and here reporting never does.
 
-use crate::config::{ConfigError, Credentials, Inputs, Kafka, Secret, Settings, tables};
+use crate::config::{
+    ConfigError, Credentials, Environment, Inputs, Kafka, Secret, Settings, tables,
+};
 use crate::model::Name;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,8 +30,12 @@ pub struct Config {
     pub registry_host: String,
     /// User and password of that registry.
     pub registry_auth: Option<Credentials>,
+    /// The folder with the `config.json` of Docker's command line, if this machine may have one.
+    pub docker_config: Option<PathBuf>,
     /// The longest random wait before a change is carried out, up to a day. Zero waits not at all.
     pub max_restart_wait: Duration,
+    /// From how many percent of Docker's disk on unused images are removed at once, 1 to 100.
+    pub prune_disk_percent: u64,
     /// The device group of this device.
     pub device_group: Name,
     /// This device's name in reports.
@@ -77,7 +83,9 @@ impl Config {
                 check_in_time: settings.seconds("nebula_manager_check_in_time"),
                 registry_host: settings.text("registry_host")?,
                 registry_auth,
+                docker_config: docker_config(inputs.environment),
                 max_restart_wait: settings.seconds("max_restart_wait_in_seconds"),
+                prune_disk_percent: settings.number("prune_disk_percent"),
                 device_group: device_group?,
                 hostname: hostname?,
                 docker_host: docker_host?,
@@ -143,6 +151,14 @@ fn hostname_or(settings: &mut Settings, of_machine: &str) -> Option<String> {
         return None;
     }
     Some(of_machine.to_owned())
+}
+
+/// Where Docker's command line keeps what it knows, by the same two variables. It is no key of
+/// ours: a login with `docker login` is to work as it does for `docker pull`.
+fn docker_config(environment: &Environment) -> Option<PathBuf> {
+    let given = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+    let of_home = || given("HOME").map(|home| PathBuf::from(home).join(".docker"));
+    given("DOCKER_CONFIG").map(PathBuf::from).or_else(of_home)
 }
 
 fn docker_host(settings: &mut Settings) -> Option<String> {

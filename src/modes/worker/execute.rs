@@ -4,13 +4,13 @@
 //! that fails ends the app's list, and the next pass plans from what is then there; apps never
 //! wait for one another; pulls run beside everything else.
 
-use crate::engine::{ContainerEngine, EngineError, RegistryAuth};
+use super::registries::Registries;
+use crate::engine::{ContainerEngine, EngineError};
 use crate::model::{AppVersion, ImageReference};
 use crate::reconcile::{Action, Step, Target};
 use futures_util::stream::{self, StreamExt};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 use tracing::info;
 
@@ -36,8 +36,11 @@ pub(super) enum Outcome {
         app: String,
         version: AppVersion,
         image: ImageReference,
-        result: Result<(), EngineError>,
+        /// The image's id.
+        result: Result<String, EngineError>,
     },
+    /// Images that were to go: id, and what came of each.
+    Images { results: Vec<(String, Result<(), EngineError>)> },
     /// A network.
     Network { name: String, result: Result<(), EngineError> },
 }
@@ -46,22 +49,16 @@ pub(super) enum Outcome {
 #[derive(Clone)]
 pub(super) struct Executor {
     engine: Arc<dyn ContainerEngine>,
-    registry: Option<Arc<RegistryAuth>>,
-    max_wait: Duration,
+    registries: Arc<Registries>,
     calls: Arc<Semaphore>,
     pulls: Arc<Semaphore>,
 }
 
 impl Executor {
-    pub(super) fn new(
-        engine: Arc<dyn ContainerEngine>,
-        registry: Option<RegistryAuth>,
-        max_wait: Duration,
-    ) -> Self {
+    pub(super) fn new(engine: Arc<dyn ContainerEngine>, registries: Registries) -> Self {
         Self {
             engine,
-            registry: registry.map(Arc::new),
-            max_wait,
+            registries: Arc::new(registries),
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
             pulls: Arc::new(Semaphore::new(MAX_PULLS)),
         }
@@ -72,20 +69,30 @@ impl Executor {
         Outcome::Network { name, result }
     }
 
-    /// Pulls an image. `max_restart_wait_in_seconds` spreads the pulls of a fleet over that time.
+    /// Pulls an image.
     pub(super) async fn pull(
         self,
         app: String,
         version: AppVersion,
         image: ImageReference,
     ) -> Outcome {
-        if !self.max_wait.is_zero() {
-            tokio::time::sleep(self.max_wait.mul_f64(rand::random_range(0.0..1.0))).await;
-        }
         let _permit = self.pulls.acquire().await;
-        let auth = self.registry.as_deref().filter(|auth| is_for(auth, &image));
-        let result = self.engine.pull(&image, auth).await;
+        let auth = self.registries.auth(&image).await;
+        let result = self.engine.pull(&image, auth.as_ref()).await;
         Outcome::Pull { app, version, image, result }
+    }
+
+    /// Removes images, one after the other: it makes the disk busy, and nobody waits for it.
+    pub(super) async fn images(self, images: Vec<(String, Vec<String>)>) -> Outcome {
+        let mut results = Vec::new();
+        for (id, names) in images {
+            let result = self.engine.remove_image(&id, &names).await;
+            if result.is_ok() {
+                info!(image = names.first().unwrap_or(&id), "image removed");
+            }
+            results.push((id, result));
+        }
+        Outcome::Images { results }
     }
 
     /// Carries out the steps of one app.
@@ -136,21 +143,12 @@ impl Executor {
     }
 }
 
-/// Credentials go to the registry they are for, and to no other.
-fn is_for(auth: &RegistryAuth, image: &ImageReference) -> bool {
-    const DEFAULT: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
-    let without_scheme =
-        auth.server.split_once("://").map_or(auth.server.as_str(), |(_, rest)| rest);
-    let server = without_scheme.split('/').next().unwrap_or_default();
-    let registry = image.registry().unwrap_or("docker.io");
-    server == registry || (DEFAULT.contains(&server) && DEFAULT.contains(&registry))
-}
-
 /// The actions of a plan as pieces of work that do not wait for one another.
 #[derive(Debug, Default)]
 pub(super) struct Work {
     pub(super) networks: Vec<String>,
     pub(super) pulls: Vec<(String, AppVersion, ImageReference)>,
+    pub(super) images: Vec<(String, Vec<String>)>,
     pub(super) apps: Vec<(String, Vec<(Target, Step)>)>,
 }
 
@@ -161,6 +159,7 @@ impl Work {
             match action {
                 Action::CreateNetwork { name } => work.networks.push(name),
                 Action::Pull { app, version, image } => work.pulls.push((app, version, image)),
+                Action::RemoveImage { id, names } => work.images.push((id, names)),
                 Action::Container { app, target, step } => {
                     match work.apps.iter_mut().find(|(name, _)| *name == app) {
                         Some((_, steps)) => steps.push((target, step)),

@@ -14,6 +14,7 @@ mod checkin;
 pub mod config;
 mod execute;
 mod reconciler;
+pub mod registries;
 mod state;
 mod ticker;
 
@@ -21,9 +22,10 @@ pub use config::Config;
 pub use state::StateError;
 
 use crate::client::{Client, ClientError};
-use crate::engine::{ContainerEngine, RegistryAuth};
+use crate::engine::{ContainerEngine, RegistryAuth, RegistryLogin};
 use crate::reconcile::Policy;
 use config::ManagerCredentials;
+use registries::Registries;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -59,22 +61,36 @@ pub async fn run(
         manager = client.url(),
         "worker started"
     );
-    let policy = Policy { jitter_seed: config.hostname.clone(), ..Policy::default() };
+    let policy = policy(&config);
     let (checkin, desired) =
         checkin::CheckIn::new(client, group, config.check_in_time, state.accepted());
-    let registry = config.registry_auth.clone().map(|credentials| RegistryAuth {
-        user: credentials.user,
-        password: credentials.password,
-        server: config.registry_host.clone(),
-    });
-    let max_wait = config.max_restart_wait;
-    let executor = execute::Executor::new(engine.clone(), registry, max_wait);
+    let executor = execute::Executor::new(engine.clone(), registries(&config));
     let reconciler = reconciler::Reconciler::new(engine, executor, policy, state.memory(), desired);
     let checking = checkin.run(shutdown.clone());
     let reconciling = reconciler.run(shutdown);
     tokio::join!(checking, reconciling);
     info!("worker stopped; its containers go on running");
     Ok(())
+}
+
+/// The planner's waits on this device. Devices of one kind are often left with one name for all,
+/// so a number of chance makes their waits differ.
+fn policy(config: &Config) -> Policy {
+    let wait = config.max_restart_wait.as_millis();
+    Policy {
+        jitter_seed: format!("{}/{}", config.hostname, rand::random::<u64>()),
+        pull_spread_ms: u64::try_from(wait).unwrap_or(u64::MAX),
+        disk_percent: config.prune_disk_percent,
+        ..Policy::default()
+    }
+}
+
+fn registries(config: &Config) -> Registries {
+    let configured = config.registry_auth.clone().map(|credentials| RegistryAuth {
+        server: config.registry_host.clone(),
+        login: RegistryLogin::Password { user: credentials.user, password: credentials.password },
+    });
+    Registries::new(configured, config.docker_config.clone())
 }
 
 fn client(config: &Config) -> Result<Client, ClientError> {

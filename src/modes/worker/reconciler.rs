@@ -10,7 +10,9 @@ use super::jittered;
 use super::state::MemoryFile;
 use super::ticker::{self, Alarm};
 use crate::engine::{ContainerEngine, EngineError};
-use crate::model::{Desired, DesiredApp, DesiredCronJob, NEBULA_NETWORK};
+use crate::model::{
+    AppVersion, Desired, DesiredApp, DesiredCronJob, ImageReference, NEBULA_NETWORK,
+};
 use crate::reconcile::{
     Busy, Hold, Inputs, Memory, Plan, Policy, Reason, Recorded, check, owner, plan,
 };
@@ -39,7 +41,8 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(15);
 enum Piece {
     Network,
     App(String),
-    Pull(String, crate::model::AppVersion),
+    Pull(String, AppVersion),
+    Images,
 }
 
 /// The reconciling half of a worker.
@@ -184,6 +187,10 @@ impl Reconciler {
             let task = self.tasks.spawn(self.executor.clone().pull(app, version, image));
             self.pieces.insert(task.id(), (piece, task));
         }
+        if !work.images.is_empty() {
+            let task = self.tasks.spawn(self.executor.clone().images(work.images));
+            self.pieces.insert(task.id(), (Piece::Images, task));
+        }
         for (app, steps) in work.apps {
             let task = self.tasks.spawn(self.executor.clone().steps(app.clone(), steps));
             self.pieces.insert(task.id(), (Piece::App(app), task));
@@ -196,6 +203,7 @@ impl Reconciler {
         for (piece, _) in self.pieces.values() {
             match piece {
                 Piece::Network => {}
+                Piece::Images => busy.images = true,
                 Piece::App(app) => {
                     busy.apps.insert(app.clone());
                 }
@@ -259,13 +267,21 @@ impl Reconciler {
                     }
                 }
             }
-            Some(Outcome::Pull { app, version, image, result: Ok(()) }) => {
+            Some(Outcome::Pull { app, version, image, result: Ok(id) }) => {
                 info!(app, %image, "image pulled");
-                self.memory.pulled(&app, &version, &image.familiar());
+                self.memory.pulled(&app, &version, &image, &id);
             }
             Some(Outcome::Pull { app, version, image, result: Err(error) }) => {
                 warn!(app, %image, %error, "pull failed");
-                self.memory.pull_failed(&app, &version, &error.to_string());
+                self.pull_failed(&app, &version, &image, &error);
+            }
+            Some(Outcome::Images { results }) => {
+                for (id, result) in results {
+                    if let Err(error) = result {
+                        warn!(image = id, %error, "image not removed");
+                        self.memory.image_kept(&id, &error.to_string());
+                    }
+                }
             }
             Some(Outcome::Network { name, result: Err(error) }) => {
                 warn!(network = name, %error, "network could not be created");
@@ -273,6 +289,28 @@ impl Reconciler {
             }
             Some(Outcome::Network { result: Ok(()), .. }) | None => {}
         }
+    }
+
+    fn pull_failed(
+        &mut self,
+        app: &str,
+        version: &AppVersion,
+        image: &ImageReference,
+        error: &EngineError,
+    ) {
+        let words = error.to_string();
+        match error {
+            EngineError::TooManyRequests { retry_after, .. } => {
+                let retry_after_ms = retry_after
+                    .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX).max(1_000));
+                self.memory.registry_is_busy(image, retry_after_ms, &words, now_ms());
+            }
+            EngineError::NoRoom { needed_bytes, .. } => {
+                self.memory.needs_room(app, version, *needed_bytes);
+            }
+            _ => {}
+        }
+        self.memory.pull_failed(app, version, &words);
     }
 
     /// Docker is away: what runs goes on without us. It is told once.
@@ -328,6 +366,9 @@ fn essence(reason: &Reason) -> String {
         Reason::PullFailed { image, error, .. } => format!("pull {image} {error}"),
         Reason::BackingOff { error, .. } => format!("back-off {error}"),
         Reason::Delayed { .. } => "delay".to_owned(),
+        Reason::TakingTurns { image, .. } => format!("turn {image}"),
+        Reason::RegistryBusy { registry, error, .. } => format!("registry {registry} {error}"),
+        Reason::NoRoom { image, needed_mb, .. } => format!("room {image} {needed_mb}"),
         other => other.to_string(),
     }
 }

@@ -14,7 +14,7 @@ use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tracing::warn;
+use tracing::{info, warn};
 
 const ACCEPTED: &str = "accepted.json";
 const MEMORY: &str = "memory.json";
@@ -79,7 +79,7 @@ impl State {
     }
 
     pub(super) fn memory(&self) -> MemoryFile {
-        MemoryFile { file: self.file(MEMORY), written: None }
+        MemoryFile { file: self.file(MEMORY), written: None, told: None }
     }
 
     fn file(&self, name: &str) -> WholeFile {
@@ -191,6 +191,9 @@ impl AcceptedFile {
 pub(super) struct MemoryFile {
     file: WholeFile,
     written: Option<Memory>,
+    /// Why it could not be written the last time. A disk stays full for long, and the log may lie
+    /// on it as well.
+    told: Option<String>,
 }
 
 impl MemoryFile {
@@ -210,9 +213,18 @@ impl MemoryFile {
         }
         let bytes = serde_json::to_vec(memory).unwrap_or_default();
         match self.file.write(&bytes) {
-            Ok(()) => self.written = Some(memory.clone()),
+            Ok(()) => {
+                self.written = Some(memory.clone());
+                if self.told.take().is_some() {
+                    info!("memory is kept on disk again");
+                }
+            }
             Err(error) => {
-                warn!(%error, cause = error.cause(), "memory could not be kept on disk");
+                let cause = error.cause();
+                if self.told.as_ref() != Some(&cause) {
+                    warn!(%error, cause, "memory could not be kept on disk; containers run on");
+                    self.told = Some(cause);
+                }
             }
         }
     }
