@@ -23,7 +23,7 @@ impl OptionValue for Cpus {
         const BILLION: u64 = 1_000_000_000;
         let shown = clip(&value.to_string());
         let nanos = match &value {
-            Value::Number(number) => number.as_f64().map(|cpus| cpus * 1e9).and_then(rounded),
+            Value::Number(number) => number.as_f64().map(nanos_of),
             Value::String(text) => scaled(text, BILLION),
             _ => None,
         };
@@ -38,10 +38,11 @@ impl OptionValue for Cpus {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "it is rounded, not negative, and `as` saturates beyond what is in bounds"
+    reason = "it is in bounds, and then rounded"
 )]
-fn rounded(nanos: f64) -> Option<u64> {
-    (nanos >= 0.0).then(|| nanos.round() as u64)
+fn nanos_of(cpus: f64) -> u64 {
+    // Compared before it is rounded: a bound is the number that it is written as.
+    if (MIN_CPUS..=MAX_CPUS).contains(&cpus) { (cpus * 1e9).round() as u64 } else { 0 }
 }
 
 /// The most processes; -1 is no limit.
