@@ -3,6 +3,7 @@
 //! The connection is made on first use and again whenever it was lost: an engine that is away when
 //! the worker starts, or is upgraded under it, is an error of one call, not of the worker.
 
+use super::body::{Speaker, answering_to, body};
 use super::layers::{Layers, TooLarge};
 use super::summary::Ours;
 use super::{ContainerEngine, EngineError, RegistryAuth, RegistryLogin};
@@ -15,9 +16,8 @@ use async_trait::async_trait;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerSummary, CreateImageInfo,
-    DeviceMapping, EndpointSettings, HostConfig, NetworkConnectRequest, NetworkCreateRequest,
-    NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerInspectResponse, ContainerSummary, CreateImageInfo, NetworkConnectRequest,
+    NetworkCreateRequest,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
@@ -67,7 +67,7 @@ pub struct DockerEngine {
 #[derive(Debug, Clone)]
 struct Connection {
     docker: Docker,
-    machine: Machine,
+    speaker: Speaker,
     /// The folder in which Docker keeps everything, as Docker sees it.
     root: String,
 }
@@ -106,14 +106,16 @@ impl DockerEngine {
         let docker = self.open()?;
         let version = self.ask("tell its version", QUESTION_LIMIT, docker.version()).await?;
         let api = version.api_version.as_deref().and_then(parse_api).unwrap_or(NEWEST_API);
-        let (major, minor) = api.min(NEWEST_API);
+        let api = api.min(NEWEST_API);
+        let (major, minor) = api;
         let prefix = format!("/v{major}.{minor}");
         let docker = docker.with_request_modifier(move |request| mend(request, &prefix));
         let info = self.ask("tell its size", QUESTION_LIMIT, docker.info()).await?;
         let cores = info.ncpu.and_then(|cores| u32::try_from(cores).ok()).unwrap_or(1);
         let memory = info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
         let machine = Machine { cores, memory_mb: memory >> 20 };
-        Ok(Connection { docker, machine, root: info.docker_root_dir.unwrap_or_default() })
+        let root = info.docker_root_dir.unwrap_or_default();
+        Ok(Connection { docker, speaker: Speaker { api, machine }, root })
     }
 
     fn open(&self) -> Result<Docker, EngineError> {
@@ -301,12 +303,13 @@ impl DockerEngine {
 #[async_trait]
 impl ContainerEngine for DockerEngine {
     async fn observe(&self) -> Result<Observed, EngineError> {
-        let Connection { docker, machine, root } = self.connection().await?;
+        let Connection { docker, speaker, root } = self.connection().await?;
         let (found, networks, images) = tokio::try_join!(
             self.containers(&docker),
             self.networks(&docker),
             self.images(&docker)
         )?;
+        let machine = speaker.machine;
         let Found { replicas, runs, used_images } = found;
         let disk = disk::of(&self.address, &root);
         Ok(Observed { containers: replicas, runs, networks, images, used_images, disk, machine })
@@ -392,9 +395,9 @@ impl ContainerEngine for DockerEngine {
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<(), EngineError> {
-        let Connection { docker, .. } = self.connection().await?;
+        let Connection { docker, speaker, .. } = self.connection().await?;
         let options = CreateContainerOptionsBuilder::new().name(&spec.name).build();
-        let create = docker.create_container(Some(options), body(spec));
+        let create = docker.create_container(Some(options), body(spec, speaker));
         self.ask("create the container", CHANGE_LIMIT, create).await?;
         Ok(())
     }
@@ -462,11 +465,6 @@ impl ContainerEngine for DockerEngine {
     }
 }
 
-/// A place in a network where a container answers to a further name.
-fn answering_to(alias: &str) -> EndpointSettings {
-    EndpointSettings { aliases: Some(vec![alias.to_owned()]), ..Default::default() }
-}
-
 /// Credentials as Docker's API takes them.
 fn credentials(auth: &RegistryAuth) -> DockerCredentials {
     let server = DockerCredentials {
@@ -482,50 +480,6 @@ fn credentials(auth: &RegistryAuth) -> DockerCredentials {
         RegistryLogin::IdentityToken(token) => {
             DockerCredentials { identitytoken: Some(token.expose().clone()), ..server }
         }
-    }
-}
-
-/// A container as Docker's API takes it.
-fn body(spec: &ContainerSpec) -> ContainerCreateBody {
-    let mut port_bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
-    for port in &spec.ports {
-        let binding = PortBinding {
-            host_port: Some(port.host.to_string()),
-            host_ip: port.address.map(|address| address.to_string()),
-        };
-        let inside = format!("{}/{}", port.container, port.protocol.as_str());
-        let bindings = port_bindings.entry(inside).or_default();
-        bindings.get_or_insert_default().push(binding);
-    }
-    let mut exposed: Vec<String> = port_bindings.keys().cloned().collect();
-    exposed.sort();
-    let devices = spec.devices.iter().map(|device| DeviceMapping {
-        path_on_host: Some(device.on_host.clone()),
-        path_in_container: Some(device.in_container.clone()),
-        cgroup_permissions: Some(device.permissions.clone()),
-    });
-    let env = spec.env.iter().map(|variable| format!("{}={}", variable.name, variable.value));
-    ContainerCreateBody {
-        image: Some(spec.image_id.as_deref().unwrap_or(spec.image.as_str()).to_owned()),
-        networking_config: spec.alias.as_deref().map(|alias| NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(spec.network.clone(), answering_to(alias))])),
-        }),
-        env: Some(env.collect()),
-        labels: Some(spec.labels.clone().into_iter().collect()),
-        exposed_ports: Some(exposed),
-        host_config: Some(HostConfig {
-            binds: Some(spec.volumes.iter().map(|volume| volume.as_str().to_owned()).collect()),
-            devices: Some(devices.collect()),
-            network_mode: Some(spec.network.clone()),
-            port_bindings: Some(port_bindings),
-            privileged: Some(spec.privileged),
-            restart_policy: spec.is_restarted.then_some(RestartPolicy {
-                name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
-                maximum_retry_count: None,
-            }),
-            ..Default::default()
-        }),
-        ..Default::default()
     }
 }
 

@@ -7,6 +7,7 @@
 //! Invariants: [`ContainerEngine::observe`] gives the whole state or an error, never a part of
 //! it; every call ends within a time that is written down beside it.
 
+mod body;
 mod disk;
 mod docker;
 mod fake;

@@ -1,8 +1,8 @@
 //! An app: what is declared once, and runs as replicas on every device of its groups.
 
-use super::container_settings::{CONTAINER_KEYS, ContainerFields, ContainerSettings};
+use super::container_settings::{ContainerFields, ContainerSettings, known_keys};
 use super::containers_per::ContainersPer;
-use super::fields::{Fields, Invalid, Optional, Unknown, boolean, known_keys, string, unsigned};
+use super::fields::{Fields, Invalid, Optional, Unknown, boolean, string, unsigned};
 use super::identity::{Identity, READ_ONLY};
 use super::name::Name;
 use super::port::{PortMapping, StartingPorts};
@@ -69,7 +69,7 @@ impl AppFields {
         fields.ignore(&READ_ONLY);
         fields.ignore(&["app_id"]);
         let decoded = Self {
-            container: ContainerFields::take(&mut fields),
+            container: ContainerFields::take(&mut fields, unknown),
             starting_ports: StartingPorts::take(&mut fields),
             containers_per: fields.take("containers_per", ContainersPer::decode),
             running: fields.take("running", boolean),
@@ -78,7 +78,7 @@ impl AppFields {
                 UpdateConfig::decode(value, unknown)
             }),
         };
-        fields.finish(unknown, &known_keys(&CONTAINER_KEYS, &APP_KEYS))?;
+        fields.finish(unknown, &known_keys(&APP_KEYS))?;
         Ok(decoded)
     }
 
@@ -112,7 +112,7 @@ impl AppSpec {
     pub fn with(&self, fields: AppFields) -> Result<Self, Invalid> {
         let old = self.clone();
         let spec = Self {
-            container: old.container.with(fields.container),
+            container: old.container.with(fields.container)?,
             starting_ports: fields.starting_ports.unwrap_or(old.starting_ports),
             containers_per: fields.containers_per.unwrap_or(old.containers_per),
             running: fields.running.unwrap_or(old.running),

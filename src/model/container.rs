@@ -3,6 +3,7 @@
 
 use super::NEBULA_NETWORK;
 use super::app::App;
+use super::container_options::{ContainerOptions, RestartPolicy};
 use super::container_settings::ContainerSettings;
 use super::cron_job::CronJob;
 use super::image::ImageReference;
@@ -53,8 +54,10 @@ pub struct ContainerSpec {
     pub network: String,
     /// The name, beside its own, that it answers to there.
     pub alias: Option<String>,
-    /// True when Docker starts it again whenever it ends.
-    pub is_restarted: bool,
+    /// When Docker starts it again.
+    pub restart: RestartPolicy,
+    /// What else is set of it. Its labels are among those above.
+    pub options: ContainerOptions,
 }
 
 /// One environment variable. Its value may be a secret, so `Debug` leaves it out.
@@ -74,7 +77,16 @@ impl std::fmt::Debug for Variable {
 
 impl ContainerSettings {
     /// A container of these settings, under a name of the planner's choice.
-    fn container(&self, name: String, labels: BTreeMap<String, String>) -> ContainerSpec {
+    /// `restart` is for one that says nothing of it.
+    fn container(
+        &self,
+        name: String,
+        ours: BTreeMap<String, String>,
+        restart: RestartPolicy,
+    ) -> ContainerSpec {
+        let options = self.options.clone();
+        let mut labels = options.labels.as_deref().map_or_else(BTreeMap::new, |l| l.0.clone());
+        labels.extend(ours);
         let variable = |(name, value): (&str, &str)| Variable {
             name: name.to_owned(),
             value: value.to_owned(),
@@ -91,7 +103,8 @@ impl ContainerSettings {
             privileged: self.privileged,
             network: self.all_networks()[0].clone(),
             alias: None,
-            is_restarted: false,
+            restart: options.restart.as_deref().copied().unwrap_or(restart),
+            options,
         }
     }
 
@@ -115,7 +128,7 @@ impl CronJob {
     pub fn container_spec(&self, due: u64) -> ContainerSpec {
         let cron_job = self.cron_job_name.as_str().to_owned();
         let labels = RunLabels { cron_job, due: Some(due) }.to_map(self);
-        self.spec.container.container(self.container_name(due), labels)
+        self.spec.container.container(self.container_name(due), labels, RestartPolicy::No)
     }
 
     /// The name of a run's container.
@@ -129,13 +142,9 @@ impl App {
     pub fn container_spec(&self, replica: u32, name: String) -> ContainerSpec {
         let app = self.app_name.as_str().to_owned();
         let labels = Labels { app, replica, version: self.version() }.to_map();
-        let made = self.spec.container.container(name, labels);
-        ContainerSpec {
-            ports: self.ports(replica),
-            is_restarted: true,
-            alias: self.alias_on(&made.network),
-            ..made
-        }
+        let restart = RestartPolicy::UnlessStopped;
+        let made = self.spec.container.container(name, labels, restart);
+        ContainerSpec { ports: self.ports(replica), alias: self.alias_on(&made.network), ..made }
     }
 
     /// Every replica answers to the app's name on the network `nebula`, so that a balancer finds

@@ -1,9 +1,7 @@
 //! A cron job: what runs on every device of its groups at the times of a schedule.
 
-use super::container_settings::{CONTAINER_KEYS, ContainerFields, ContainerSettings};
-use super::fields::{
-    Fields, Invalid, Optional, Unknown, boolean, known_keys, string, unsigned, word,
-};
+use super::container_settings::{ContainerFields, ContainerSettings, known_keys};
+use super::fields::{Fields, Invalid, Optional, Unknown, boolean, string, unsigned, word};
 use super::identity::{Identity, READ_ONLY};
 use super::name::Name;
 use super::schedule::Schedule;
@@ -94,7 +92,7 @@ impl CronJobFields {
         fields.ignore(&READ_ONLY);
         fields.ignore(&["cron_job_id"]);
         let decoded = Self {
-            container: ContainerFields::take(&mut fields),
+            container: ContainerFields::take(&mut fields, unknown),
             schedule: fields.take("schedule", |value| {
                 Schedule::parse(string(value)?).map_err(|error| error.to_string())
             }),
@@ -108,12 +106,16 @@ impl CronJobFields {
                 word(value, &[("catch_up", MissedRuns::CatchUp), ("skip", MissedRuns::Skip)])
             }),
         };
-        fields.finish(unknown, &known_keys(&CONTAINER_KEYS, &CRON_JOB_KEYS)).map_err(
-            |invalid| {
-                let schedule = invalid.fields.contains_key("schedule");
-                Invalid { schedule, ..invalid }
-            },
-        )?;
+        if let Optional::Set(restart) = &decoded.container.options.restart
+            && !restart.ends()
+        {
+            let reason = "must be no or on-failure:N for a cron job, whose runs end";
+            fields.refuse("restart", reason);
+        }
+        fields.finish(unknown, &known_keys(&CRON_JOB_KEYS)).map_err(|invalid| {
+            let schedule = invalid.fields.contains_key("schedule");
+            Invalid { schedule, ..invalid }
+        })?;
         Ok(decoded)
     }
 
@@ -139,16 +141,15 @@ impl CronJobFields {
 
 impl CronJobSpec {
     /// This spec with the given fields changed.
-    #[must_use]
-    pub fn with(&self, fields: CronJobFields) -> Self {
-        Self {
-            container: self.container.with(fields.container),
+    pub fn with(&self, fields: CronJobFields) -> Result<Self, Invalid> {
+        Ok(Self {
+            container: self.container.with(fields.container)?,
             schedule: fields.schedule.unwrap_or_else(|| self.schedule.clone()),
             running: fields.running.unwrap_or(self.running),
             timezone: fields.timezone.after(self.timezone),
             overlap: fields.overlap.after(self.overlap),
             missed_runs: fields.missed_runs.after(self.missed_runs),
-        }
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Durations as the Compose specification writes them: `10s`, `1m30s`, `500ms`, `2h`, `2.5s`.
 
+use super::decimal::scaled;
 use super::fields::{clip, string};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -7,6 +8,9 @@ use serde_json::Value;
 /// The units, with how many microseconds each has.
 const UNITS: [(&str, u64); 5] =
     [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000)];
+
+/// The longest text: each unit once with all digits of use is shorter.
+const MAX_LENGTH: usize = 100;
 
 /// A checked duration. It prints as it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +22,7 @@ pub struct ComposeDuration {
 impl ComposeDuration {
     /// Reads a duration of at most this many ms.
     pub(super) fn decode(value: Value, most_ms: u64) -> Result<Self, String> {
-        let given = string(value)?;
+        let given = string(value).map_err(|reason| format!("{reason}; write `30s` or `1m30s`"))?;
         let Some(microseconds) = parse(&given) else {
             let form = "a duration like `10s`, `1m30s` or `500ms`";
             return Err(format!("`{}` is not {form}", clip(&given)));
@@ -38,6 +42,16 @@ impl ComposeDuration {
     pub fn as_microseconds(&self) -> u64 {
         self.microseconds
     }
+
+    /// In seconds, a begun one counted whole.
+    pub fn as_seconds_up(&self) -> u64 {
+        self.microseconds.div_ceil(1_000_000)
+    }
+
+    /// For a hash: how long it is, however it was written.
+    pub(super) fn serialize_length<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.microseconds)
+    }
 }
 
 impl Serialize for ComposeDuration {
@@ -51,6 +65,9 @@ fn parse(text: &str) -> Option<u64> {
     if text == "0" {
         return Some(0);
     }
+    if text.len() > MAX_LENGTH {
+        return None;
+    }
     let mut rest = text;
     let mut total: u64 = 0;
     while !rest.is_empty() {
@@ -63,19 +80,4 @@ fn parse(text: &str) -> Option<u64> {
         rest = after;
     }
     (!text.is_empty()).then_some(total)
-}
-
-/// A decimal number times a unit, without the rounding of floats.
-fn scaled(number: &str, per_unit: u64) -> Option<u64> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
-        return None;
-    }
-    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    // Nine digits are finer than any unit needs.
-    let fraction = &fraction[..fraction.len().min(9)];
-    let digits = u32::try_from(fraction.len()).ok()?;
-    let part: u128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
-    let part = u64::try_from(part * u128::from(per_unit) / 10_u128.pow(digits)).ok()?;
-    whole.checked_mul(per_unit)?.checked_add(part)
 }

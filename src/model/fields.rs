@@ -122,14 +122,6 @@ impl Fields {
     }
 }
 
-/// Two lists of keys as one, for [`Fields::finish`].
-pub(super) fn known_keys(
-    shared: &'static [&'static str],
-    own: &'static [&'static str],
-) -> Vec<&'static str> {
-    [shared, own].concat()
-}
-
 /// Shortens a client's text for an error: nobody needs a megabyte of it back.
 pub(super) fn clip(text: &str) -> String {
     const LONGEST: usize = 100;
@@ -142,7 +134,7 @@ pub(super) fn clip(text: &str) -> String {
 }
 
 /// The JSON type of a value, for "expected a string, got a number".
-fn kind(value: &Value) -> &'static str {
+pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

@@ -14,9 +14,11 @@
 
 mod app;
 mod container;
+mod container_options;
 mod container_settings;
 mod containers_per;
 mod cron_job;
+mod decimal;
 mod desired;
 mod device_group;
 mod disk;
@@ -43,6 +45,16 @@ mod version;
 
 pub use app::{App, AppFields, AppSpec};
 pub use container::{ContainerSpec, Labels, MANAGED_LABEL, MANAGED_VALUE, RunLabels, Variable};
+pub use container_options::{
+    CAPABILITIES, Capabilities, Command, ContainerOptions, Cpus, Dns, Entrypoint, ExtraHosts,
+    Given, GracePeriod, HealthCheck, Hostname, LogConfig, MAX_ARGUMENTS, MAX_BYTES,
+    MAX_CHECK_SECONDS, MAX_COMMAND_BYTES, MAX_CPUS, MAX_DNS_SERVERS, MAX_EXTRA_HOSTS,
+    MAX_GRACE_SECONDS, MAX_HOSTNAME_LENGTH, MAX_LABELS, MAX_LIMIT, MAX_LOG_OPTIONS, MAX_PATH_BYTES,
+    MAX_PIDS, MAX_RESTARTS, MAX_RETRIES, MAX_SECURITY_OPTIONS, MAX_SYSCTLS, MAX_TMPFS,
+    MAX_USER_LENGTH, MIN_CPUS, MIN_MEMORY_BYTES, MemoryLimit, OwnLabels, PidsLimit, RestartPolicy,
+    SecurityOptions, ShmSize, StopSignal, Switch, Sysctls, Tmpfs, ULIMITS, Ulimit, Ulimits,
+    User as ContainerUser, WorkingDir,
+};
 pub use container_settings::{ContainerSettings, MAX_LIST_ITEMS};
 pub use containers_per::{ContainersPer, MAX_REPLICAS, Machine};
 pub use cron_job::{CronJob, CronJobFields, CronJobSpec, JobVersion, MissedRuns, Overlap};

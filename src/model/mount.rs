@@ -113,7 +113,7 @@ enum Mode {
 }
 
 /// A path as Docker compares it: without `.`, `..`, doubled and trailing slashes; `/` is empty.
-fn clean(path: &str) -> String {
+pub(super) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {

@@ -1,6 +1,9 @@
 //! The ports of an app: where its first replica is reached, and which port that is inside.
+//!
+//! The forms are `80`, `{"80": "8080"}`, and with an address of the device and a protocol
+//! `{"127.0.0.1:8080": "80/udp"}`, `{"[::1]:8080": "80"}`.
 
-use super::fields::Fields;
+use super::fields::{Fields, clip};
 use serde::ser::{Serialize, SerializeMap};
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -70,7 +73,7 @@ impl HostPort {
     /// Can the two not be bound at the same time?
     pub fn collides(&self, other: &Self) -> bool {
         let meets = match (self.address, other.address) {
-            (Some(one), Some(two)) => one == two,
+            (Some(one), Some(two)) => one == two || one.is_unspecified() || two.is_unspecified(),
             _ => true,
         };
         self.port == other.port && self.protocol == other.protocol && meets
@@ -135,6 +138,10 @@ enum Problem {
     Range,
     #[error("must have at most {MAX_PORTS} ports, this has {0}")]
     TooMany(usize),
+    #[error("`{0}` is no address of a device with a port: expected PORT, IPV4:PORT or [IPV6]:PORT")]
+    Address(String),
+    #[error("`{0}` has an unknown protocol, expected PORT/tcp, PORT/udp or PORT/sctp")]
+    Protocol(String),
 }
 
 /// One item of the list as it was written, so that a reply shows what was sent.
@@ -142,8 +149,16 @@ enum Problem {
 enum Item {
     /// `80`: the same port on both sides.
     Same(u16),
-    /// `{"80": "8080"}`; true when the container's port was a number rather than text.
-    Pairs(Vec<(PortMapping, bool)>),
+    /// `{"127.0.0.1:80": "8080/udp"}`.
+    Pairs(Vec<Pair>),
+}
+
+/// A pair with both sides as they were written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pair {
+    mapping: PortMapping,
+    host: String,
+    container: Value,
 }
 
 /// The declared ports, in the order and the form they were given.
@@ -157,7 +172,7 @@ impl StartingPorts {
         for item in &self.0 {
             match item {
                 Item::Same(port) => all.push(PortMapping::tcp(*port, *port)),
-                Item::Pairs(pairs) => all.extend(pairs.iter().map(|(mapping, _)| *mapping)),
+                Item::Pairs(pairs) => all.extend(pairs.iter().map(|pair| pair.mapping)),
             }
         }
         all
@@ -218,17 +233,45 @@ impl Item {
         match value {
             Value::Number(_) => port(value).map(Item::Same),
             Value::Object(pairs) => {
-                let mut mappings = Vec::with_capacity(pairs.len());
-                for (host, container) in pairs {
-                    let host = port(&Value::String(host.clone()))?;
-                    let mapping = PortMapping::tcp(host, port(container)?);
-                    mappings.push((mapping, container.is_number()));
-                }
-                Ok(Item::Pairs(mappings))
+                pairs.iter().map(Pair::decode).collect::<Result<_, _>>().map(Item::Pairs)
             }
             _ => Err(Problem::Form),
         }
     }
+}
+
+impl Pair {
+    fn decode((host, container): (&String, &Value)) -> Result<Self, Problem> {
+        let (address, host_port) = match host.rsplit_once(':') {
+            Some((address, port)) => (Some(device_address(address, host)?), port),
+            None => (None, host.as_str()),
+        };
+        let (container_port, protocol) = match container.as_str().and_then(|t| t.split_once('/')) {
+            Some((port, word)) => {
+                let unknown = || Problem::Protocol(clip(word));
+                (&Value::from(port), Protocol::parse(word).ok_or_else(unknown)?)
+            }
+            None => (container, Protocol::Tcp),
+        };
+        let mapping = PortMapping {
+            address,
+            host: port(&Value::from(host_port))?,
+            container: port(container_port)?,
+            protocol,
+        };
+        Ok(Self { mapping, host: host.clone(), container: container.clone() })
+    }
+}
+
+/// Reads an address of the device, an IPv6 one in brackets.
+fn device_address(text: &str, whole: &str) -> Result<IpAddr, Problem> {
+    let in_brackets = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let address = match in_brackets {
+        Some(inner) => inner.parse().map(IpAddr::V6).ok(),
+        None => text.parse().map(IpAddr::V4).ok(),
+    };
+    // Nothing is reached at an address of many.
+    address.filter(|a| !a.is_multicast()).ok_or_else(|| Problem::Address(clip(whole)))
 }
 
 /// Reads a port given as a number or as decimal text.
@@ -265,13 +308,8 @@ impl Serialize for Item {
             Item::Same(port) => serializer.serialize_u16(*port),
             Item::Pairs(pairs) => {
                 let mut map = serializer.serialize_map(Some(pairs.len()))?;
-                for (mapping, as_number) in pairs {
-                    let host = mapping.host.to_string();
-                    if *as_number {
-                        map.serialize_entry(&host, &mapping.container)?;
-                    } else {
-                        map.serialize_entry(&host, &mapping.container.to_string())?;
-                    }
+                for pair in pairs {
+                    map.serialize_entry(&pair.host, &pair.container)?;
                 }
                 map.end()
             }

@@ -9,13 +9,50 @@ import schemathesis
 
 ADMIN = (os.environ["NEBULA_USERNAME"], os.environ["NEBULA_PASSWORD"])
 
+# Pairs of names and values: bytes are counted, and an item's name may come again in another item.
+PAIRS = r"`.*` (is given twice|must have at most 8192 bytes .*|is no key: .*)"
+# A length of time, which is several numbers.
+LENGTH = r"(`[^`]*` is (longer than \d+ s|not a duration .*)|must be at least `1ms`; .*)"
+
 # Rules between fields, and rules that no pattern can hold: the document takes these values and the
 # manager does not. Each is the whole of a reason, so that any other reason beside it still counts.
 RULES = {
-    "starting_ports": r"port \d+ is given twice"
-    r"|\d+ containers from port \d+ up reach port \d+, which is given as well"
-    r"|\d+ containers from port \d+ up pass port 65535",
+    "starting_ports": r"port \S+ is given twice"
+    r"|\d+ containers from port \S+ up reach port \S+, which is given as well"
+    r"|\d+ containers from port \S+ up pass port 65535"
+    r"|`[^`]*` is no address of a device with a port: .*",
     "volumes": r"two volumes have the target `[^`]*`",
+    # A string is split into words; bytes are counted.
+    "command": r"(must not be empty; |must not begin with an empty word|ends in a backslash"
+    r"|has a . that is not closed|is split into words and run by no shell, |must have at most 1000 words, "
+    r"|is longer than 128 KiB).*",
+    "entrypoint": r"(must not begin with an empty word|ends in a backslash|has a . that is not closed"
+    r"|is split into words and run by no shell, |must have at most 1000 words, |is longer than 128 KiB).*",
+    "user": r"an id must be at most 2147483647, .*",
+    "working_dir": r"must be an absolute path of at most 4095 bytes, .*",
+    "labels": PAIRS + r"|`.*` is Nebula's own, .*",
+    # What a unit makes of a number.
+    "mem_limit": r"must be (at least `6m`|at most 1024 TB|a number of bytes).*",
+    "shm_size": r"must be (more than 0|at most 1024 TB|a number of bytes).*",
+    "cpus": r"must be (from 0.01 to 1024|a number, as in 0.5), got \".*\"",
+    # Rules between the numbers.
+    "ulimits": r"`\w+` must not have a soft limit above the hard one|`nofile` must be at most 2147483584; .*",
+    # Long lists, and grammars of their own.
+    "cap_add": r"item \d+: `.*` is no capability of Linux: .*",
+    "cap_drop": r"item \d+: `.*` is no capability of Linux: .*",
+    "security_opt": r"item \d+: (`seccomp` must be |`.*` must be one of |must have at most 64 KiB).*",
+    "tmpfs": r"(item \d+: )?`.*` must be an absolute path other than `/`|`.*` is given twice"
+    r"|a volume has the target `.*` as well",
+    "sysctls": PAIRS + r"|`.*` is not a container's to set: .*|`.*` must have a value"
+    r"|`.*` is the device's own on the network `host`: .*",
+    "extra_hosts": r"(item \d+: )?(`.*` is no host name: .*|`.*` must have an IP address or .*)",
+    "dns": r"(item \d+: )?`.*` is no IP address",
+    "healthcheck": r"must not have a test and be disabled: .*"
+    r"|(`test`: must (be a command, or a list|not begin with an empty word).*|`\w+`: " + LENGTH + r"|; )+",
+    "logging": r"`options`: .*",
+    "stop_signal": r"must be a signal of Linux, .*",
+    "stop_grace_period": LENGTH,
+    "update_config": r"(`(delay|monitor)`: " + LENGTH + r"|; )+",
     # The reason that comes with it says what is wrong with the schedule.
     "schedule_valid": r"False",
     "schedule": r".*",

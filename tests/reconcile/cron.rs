@@ -1,7 +1,7 @@
 //! Cron jobs over time: a pretended device whose clock the test moves.
 
 use crate::support::MACHINE;
-use nebula::model::Desired;
+use nebula::model::{Desired, RestartPolicy};
 use nebula::reconcile::pretend::World;
 use nebula::reconcile::{
     Action, Busy, Inputs, Memory, Policy, Reason, RunOutcome, Step, check, plan,
@@ -192,7 +192,7 @@ fn the_container_of_a_run_has_the_names_and_labels_of_the_original() {
     {
         assert_eq!(spec.labels[label], value);
     }
-    assert!(!spec.is_restarted && spec.ports.is_empty());
+    assert!(spec.restart == RestartPolicy::No && spec.ports.is_empty());
 }
 
 #[rstest]

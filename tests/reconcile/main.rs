@@ -11,6 +11,7 @@ mod laws;
 mod model;
 mod model_access;
 mod model_jobs;
+mod model_options;
 mod rollouts;
 mod support;
 mod trouble;

@@ -450,6 +450,52 @@ fn ports_are_read_in_both_forms(#[case] given: Value, #[case] expected: &[(u16, 
     assert_eq!(serde_json::to_value(&app.spec.starting_ports).ok(), Some(given));
 }
 
+/// An address of the device, a port, a port of the container and what is spoken.
+#[rstest]
+#[case(json!({"127.0.0.1:8080": "80/udp"}), "127.0.0.1:8080:80/udp")]
+#[case(json!({"127.0.0.1:8080": 80}), "127.0.0.1:8080:80")]
+#[case(json!({"8080": "80/tcp"}), "8080:80")]
+#[case(json!({"8080": "80/sctp"}), "8080:80/sctp")]
+#[case(json!({"[::1]:8080": "80"}), "[::1]:8080:80")]
+#[case(json!({"0.0.0.0:8080": "80"}), "0.0.0.0:8080:80")]
+fn ports_have_an_address_and_a_protocol(#[case] given: Value, #[case] expected: &str) {
+    let app = spec_of(json!({"starting_ports": [given]}));
+    let mappings = app.spec.starting_ports.mappings();
+    assert_eq!(mappings.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+    assert_eq!(serde_json::to_value(&app.spec.starting_ports).ok(), Some(json!([given])));
+}
+
+#[rstest]
+#[case(json!({"localhost:80": 80}), "no address of a device")]
+#[case(json!({"::1:80": 80}), "[IPV6]:PORT")]
+#[case(json!({"[127.0.0.1]:80": 80}), "no address of a device")]
+#[case(json!({"224.0.0.1:80": 80}), "no address of a device")]
+#[case(json!({":80": 80}), "no address of a device")]
+#[case(json!({"80": "80/icmp"}), "PORT/udp")]
+#[case(json!({"80": "80/UDP"}), "PORT/udp")]
+#[case(json!({"127.0.0.1:0": 80}), "invalid port")]
+#[case(json!({"80": "0/udp"}), "invalid port")]
+#[case(json!({"127.0.0.1:80": 80, "0.0.0.0:80": 81}), "given twice")]
+#[case(json!({"127.0.0.1:80": 80, "80": 81}), "given twice")]
+fn a_port_that_no_device_binds_is_refused_with_what_to_write(
+    #[case] given: Value,
+    #[case] words: &str,
+) {
+    let reason = unreadable(set(json!({"starting_ports": [given]})));
+    assert!(reason.contains(words), "{reason}");
+}
+
+#[test]
+fn ports_that_differ_in_address_or_protocol_can_be_bound_side_by_side() {
+    let ports =
+        json!([53, {"53": "53/udp"}, {"127.0.0.1:80": 80, "127.0.0.2:80": 80, "[::1]:80": 80}]);
+    spec_of(json!({ "starting_ports": ports }));
+    let hash = |ports: Value| spec_of(json!({ "starting_ports": [ports] })).spec.hash();
+    assert_eq!(hash(json!({"80": "80/tcp"})), hash(json!(80)));
+    assert_ne!(hash(json!({"80": "80/udp"})), hash(json!(80)));
+    assert_ne!(hash(json!({"127.0.0.1:80": 80})), hash(json!(80)));
+}
+
 #[rstest]
 #[case::zero(json!([0]), "invalid port", false)]
 #[case::past_the_last(json!([65536]), "invalid port", false)]

@@ -61,7 +61,7 @@ pub(super) async fn update(
         if fields.is_empty() {
             return Err(Refusal::NothingGiven);
         }
-        Ok(spec.with(fields))
+        Ok(spec.with(fields)?)
     })
     .await
 }

@@ -5,6 +5,7 @@
 //! What it is not: schemas of the bodies stand in [`schemas`], beside the model's own decoders and
 //! not made from them; a fuzzer that reads this description keeps the two equal.
 
+mod container_options;
 pub(super) mod query;
 mod schemas;
 

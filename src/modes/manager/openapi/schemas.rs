@@ -4,6 +4,7 @@
 //! past it. What no schema can say (two ports that overlap, a schedule) is left to the model, and
 //! the description of the field says so.
 
+use super::container_options;
 use crate::model::MAX_LIST_ITEMS;
 use serde_json::{Map, Value, json};
 
@@ -14,8 +15,9 @@ pub(super) const ACCOUNT_NAME: &str = "^[^\\s\\x00-\\x1f\\x7f-\\x9f:/.\\ufffd]\
     ([^\\x00-\\x1f\\x7f-\\x9f:/\\ufffd]*[^\\s\\x00-\\x1f\\x7f-\\x9f:/\\ufffd])?$";
 /// A token travels in a header: visible ASCII, as much as bcrypt reads.
 const TOKEN: &str = "^[\\x21-\\x7e]{1,72}$";
-const PORT_TEXT: &str =
-    "^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$";
+/// From 1 to 65535.
+const PORT: &str =
+    "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
 
 /// All of them by name.
 pub(super) fn all() -> Value {
@@ -34,32 +36,35 @@ pub(super) fn all() -> Value {
     add("PruneIds", prune_ids());
     add("Reports", reports());
     let app = [container(), app_only()].concat();
-    add("NewApp", body(&app, APP_READ_ONLY, &["docker_image"]));
-    add("AppChanges", changes(&app, APP_READ_ONLY));
-    add("App", answer(&app, &[("app_id", id()), ("app_name", text())]));
+    let optional = container_options::of_an_app();
+    let given = [app.clone(), optional.clone()].concat();
+    add("NewApp", body(&given, APP_READ_ONLY, &["docker_image"]));
+    add("AppChanges", changes(&given, APP_READ_ONLY));
+    add("App", answer(&app, &optional, &[("app_id", id()), ("app_name", text())]));
     let job = [container(), cron_job_only()].concat();
-    let given = [job.clone(), cron_job_optional()].concat();
+    let optional = [cron_job_optional(), container_options::of_a_cron_job()].concat();
+    let given = [job.clone(), optional.clone()].concat();
     add("NewCronJob", body(&given, CRON_JOB_READ_ONLY, &["docker_image", "schedule"]));
     add("CronJobChanges", changes(&given, CRON_JOB_READ_ONLY));
-    add("CronJob", answer(&job, &[("cron_job_id", id()), ("cron_job_name", text())]));
+    add("CronJob", answer(&job, &optional, &[("cron_job_id", id()), ("cron_job_name", text())]));
     let group = [("apps", member_names(1_000)), ("cron_jobs", member_names(1_000))];
     add("DeviceGroupMembers", body(&group, DEVICE_GROUP_READ_ONLY, &[]));
     add("DeviceGroupChanges", changes(&group, DEVICE_GROUP_READ_ONLY));
     let group_ids = [("device_group", text()), ("device_group_id", id()), ("prune_id", id())];
-    add("DeviceGroup", answer(&group, &group_ids));
+    add("DeviceGroup", answer(&group, &[], &group_ids));
     add("Info", info());
     let user = [("password", password()), ("token", token())];
     add("NewUser", body(&user, USER_READ_ONLY, &[]));
     add("UserChanges", changes(&user, USER_READ_ONLY));
     let hashes = [("user_name", text()), ("password", text()), ("token", text())];
-    add("User", answer(&[], &hashes));
+    add("User", answer(&[], &[], &hashes));
     let made = json!({ "type": "object", "additionalProperties": { "type": "string" } });
-    add("CreatedUser", with(answer(&[], &hashes), "generated", made));
+    add("CreatedUser", with(answer(&[], &[], &hashes), "generated", made));
     add("NewToken", object(&["token"], json!({ "token": token() }), false));
     let user_group = user_group();
     add("UserGroupBody", body(&user_group, USER_GROUP_READ_ONLY, &[]));
     add("UserGroupChanges", changes(&user_group, USER_GROUP_READ_ONLY));
-    add("UserGroup", answer(&user_group, &[("user_group", text())]));
+    add("UserGroup", answer(&user_group, &[], &[("user_group", text())]));
     all.into()
 }
 
@@ -97,11 +102,11 @@ fn changes(fields: Fields<'_>, read_only: &[&str]) -> Value {
     with(body(fields, read_only, &[]), "minProperties", json!(1))
 }
 
-/// An answer: all of these, and whatever comes later.
-fn answer(fields: Fields<'_>, own: Fields<'_>) -> Value {
+/// An answer: all of these, those of the optional ones that are set, and whatever comes later.
+fn answer(fields: Fields<'_>, optional: Fields<'_>, own: Fields<'_>) -> Value {
     let all = [own, fields].concat();
     let required: Vec<&str> = all.iter().map(|(key, _)| *key).collect();
-    let mut properties = properties(&all);
+    let mut properties = properties(&[all.as_slice(), optional].concat());
     properties.insert("uid".to_owned(), json!({ "type": "string", "pattern": "^[0-9a-f]{24}$" }));
     properties.insert("revision".to_owned(), id());
     object(&required, properties, true)
@@ -191,18 +196,22 @@ fn container() -> Vec<(&'static str, Value)> {
 
 fn app_only() -> Vec<(&'static str, Value)> {
     let port = json!({ "type": "integer", "minimum": 1, "maximum": 65_535 });
-    let text = json!({ "type": "string", "pattern": PORT_TEXT });
+    let inside = format!("^{PORT}(/(tcp|udp|sctp))?$");
+    let text = json!({ "type": "string", "pattern": inside });
+    let outside = format!("^(([0-9]{{1,3}}\\.){{3}}[0-9]{{1,3}}:|\\[[0-9a-fA-F:.]+\\]:)?{PORT}$");
     let pairs = json!({
         "type": "object",
         "maxProperties": 100,
-        "propertyNames": { "pattern": PORT_TEXT },
+        "propertyNames": { "pattern": outside },
         "additionalProperties": { "anyOf": [port, text] },
     });
     let ports = json!({
         "type": "array",
         "maxItems": 100,
         "items": { "anyOf": [port, pairs] },
-        "description": "No port of the device may be bound twice, by no replica.",
+        "description": "No port of the device may be bound twice, by no replica. A pair may have an \
+                        address of the device, IPv6 in brackets, and a protocol.",
+        "examples": [[80, { "443": "8443", "127.0.0.1:5353": "53/udp" }]],
     });
     let count = || json!({ "type": "integer", "minimum": 0, "maximum": 1_000 });
     let megabytes = || json!({ "type": "number", "minimum": 0.01, "maximum": 1e12 });
