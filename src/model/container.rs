@@ -76,8 +76,12 @@ impl std::fmt::Debug for Variable {
 }
 
 impl ContainerSettings {
+    /// When Docker starts it again, with what holds where nothing is said of it.
+    fn restart_or(&self, restart: RestartPolicy) -> RestartPolicy {
+        self.options.restart.as_deref().copied().unwrap_or(restart)
+    }
+
     /// A container of these settings, under a name of the planner's choice.
-    /// `restart` is for one that says nothing of it.
     fn container(
         &self,
         name: String,
@@ -103,7 +107,7 @@ impl ContainerSettings {
             privileged: self.privileged,
             network: self.all_networks()[0].clone(),
             alias: None,
-            restart: options.restart.as_deref().copied().unwrap_or(restart),
+            restart,
             options,
         }
     }
@@ -128,7 +132,11 @@ impl CronJob {
     pub fn container_spec(&self, due: u64) -> ContainerSpec {
         let cron_job = self.cron_job_name.as_str().to_owned();
         let labels = RunLabels { cron_job, due: Some(due) }.to_map(self);
-        self.spec.container.container(self.container_name(due), labels, RestartPolicy::No)
+        self.spec.container.container(
+            self.container_name(due),
+            labels,
+            self.spec.container.restart_or(RestartPolicy::No),
+        )
     }
 
     /// The name of a run's container.
@@ -142,9 +150,13 @@ impl App {
     pub fn container_spec(&self, replica: u32, name: String) -> ContainerSpec {
         let app = self.app_name.as_str().to_owned();
         let labels = Labels { app, replica, version: self.version() }.to_map();
-        let restart = RestartPolicy::UnlessStopped;
-        let made = self.spec.container.container(name, labels, restart);
+        let made = self.spec.container.container(name, labels, self.restart());
         ContainerSpec { ports: self.ports(replica), alias: self.alias_on(&made.network), ..made }
+    }
+
+    /// When Docker starts its replicas again.
+    pub fn restart(&self) -> RestartPolicy {
+        self.spec.container.restart_or(RestartPolicy::UnlessStopped)
     }
 
     /// Every replica answers to the app's name on the network `nebula`, so that a balancer finds

@@ -143,6 +143,12 @@ pub enum Reason {
         /// What failed.
         error: String,
     },
+    /// Its process came to an end, and its restart policy does not start it again.
+    #[error("it ended with code {exit_code} and its `restart` does not start it again")]
+    Ended {
+        /// What its process said.
+        exit_code: i64,
+    },
     /// Docker is starting it again by its restart policy.
     #[error("it ended and Docker is starting it again")]
     Restarting,

@@ -8,7 +8,8 @@
 use super::{Action, Step};
 use crate::model::{
     ContainerSpec, ContainerState, Disk, Health, HostPort, Labels, Machine, Observed,
-    ObservedContainer, ObservedImage, ObservedRun, PortMapping, RunLabels, RunResult,
+    ObservedContainer, ObservedImage, ObservedRun, PortMapping, RestartPolicy, RunLabels,
+    RunResult,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,8 @@ pub enum Behaviour {
     Unhealthy,
     /// Ends at once, and Docker starts it again and again.
     Crashes,
+    /// Ends by itself, with this exit code.
+    Ends(i64),
     /// Cannot be created, as with a bad volume.
     RefusesCreate,
     /// Cannot be started, as with a device that is not there.
@@ -370,14 +373,21 @@ impl World {
         }
         let observed = &mut self.find(id)?.observed;
         observed.restarts = 0;
-        observed.exit_code = (behaviour == Behaviour::Crashes).then_some(1);
+        let ends_with = match behaviour {
+            Behaviour::Crashes => Some(1),
+            Behaviour::Ends(code) => Some(code),
+            _ => None,
+        };
+        observed.exit_code = ends_with;
         (observed.state, observed.health) = match behaviour {
-            Behaviour::Crashes => (ContainerState::Restarting, Health::None),
+            Behaviour::Crashes | Behaviour::Ends(_) => {
+                (after_the_end(container.spec.restart, ends_with), Health::None)
+            }
             Behaviour::Healthy => (ContainerState::Running, Health::Healthy),
             Behaviour::Unhealthy => (ContainerState::Running, Health::Unhealthy),
             _ => (ContainerState::Running, Health::None),
         };
-        if behaviour != Behaviour::Crashes {
+        if ends_with.is_none() {
             observed.host_ports = ports;
         }
         Ok(())
@@ -417,6 +427,16 @@ impl World {
         to.clone_into(&mut self.find(id)?.observed.name);
         Ok(())
     }
+}
+
+/// What Docker makes of a container whose process ended.
+fn after_the_end(policy: RestartPolicy, exit_code: Option<i64>) -> ContainerState {
+    let is_restarted = match policy {
+        RestartPolicy::No => false,
+        RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+        RestartPolicy::OnFailure { most } => most.is_none() && exit_code != Some(0),
+    };
+    if is_restarted { ContainerState::Restarting } else { ContainerState::Exited }
 }
 
 fn is_running(container: &ObservedContainer) -> bool {

@@ -6,7 +6,9 @@ use super::hold::Reason;
 use super::memory::Gate;
 use super::ports::Ports;
 use super::update::Update;
-use crate::model::{App, ContainerSpec, ContainerState, Health, Observed, ObservedContainer};
+use crate::model::{
+    App, ContainerSpec, ContainerState, Health, Observed, ObservedContainer, RestartPolicy,
+};
 
 /// The containers of one replica.
 pub(super) struct Slot<'a> {
@@ -40,6 +42,8 @@ pub(super) enum Standing {
     Restarting,
     /// It does not run.
     Down,
+    /// Its process ended with this code, and is not to be started again.
+    Ended(i64),
     /// It is frozen.
     Paused,
     /// Docker is removing it, or failed to.
@@ -119,11 +123,30 @@ impl<'a> Slot<'a> {
                 }
             }
             (ContainerState::Restarting, _) => Standing::Restarting,
-            (ContainerState::Created | ContainerState::Exited, _) => Standing::Down,
+            (ContainerState::Exited, _) => match new.exit_code.filter(|code| self.may_end(*code)) {
+                Some(exit_code) => Standing::Ended(exit_code),
+                None => Standing::Down,
+            },
+            (ContainerState::Created, _) => Standing::Down,
             (ContainerState::Paused, _) => Standing::Paused,
             (ContainerState::Removing | ContainerState::Dead, _) => Standing::Leaving,
             (ContainerState::Unknown, _) => Standing::Unknown,
         }
+    }
+
+    /// May its process come to an end with this code and stay so?
+    fn may_end(&self, exit_code: i64) -> bool {
+        match self.app.restart() {
+            RestartPolicy::Always | RestartPolicy::UnlessStopped => false,
+            // Docker starts it again; that it is down is somebody's doing.
+            RestartPolicy::OnFailure { most: None } => exit_code == 0,
+            RestartPolicy::OnFailure { most: Some(_) } | RestartPolicy::No => true,
+        }
+    }
+
+    /// Does it stand as it is to stay?
+    pub(super) fn is_settled(&self, planner: &Planner<'_>) -> bool {
+        matches!(self.standing(planner), Standing::Up | Standing::Ended(0))
     }
 
     fn target(&self, container: &ObservedContainer) -> Target {
@@ -202,6 +225,13 @@ impl Planner<'_> {
                 self.failing(slot, new, gate, steps);
             }
             (Standing::Restarting, Some(new)) => self.crashing(slot, new, steps),
+            (Standing::Ended(exit_code), Some(new)) => {
+                if exit_code != 0 && self.has_another(slot) {
+                    return self.failing(slot, new, gate, steps);
+                }
+                self.plan.hold(app, Some(slot.replica), Reason::Ended { exit_code });
+                self.finish(slot, new, steps);
+            }
             (Standing::Down, Some(new)) => self.start(slot, new, gate, ports, steps),
             (Standing::Paused, Some(new)) => match gate {
                 Gate::Open => {

@@ -220,8 +220,8 @@ impl Planner<'_> {
             self.remove(app, extra, Phase::Remove, steps);
         }
         self.keep(app, &slot.subject());
-        match (slot.standing(self), slot.new, slot.old) {
-            (Standing::Up, Some(new), _) => self.finish(slot, new, steps),
+        match (slot.is_settled(self), slot.new, slot.old) {
+            (true, Some(new), _) => self.finish(slot, new, steps),
             (_, new, Some(old)) => {
                 if let Some(new) = new {
                     self.remove(app, new, Phase::Remove, steps);
@@ -234,7 +234,7 @@ impl Planner<'_> {
 
     /// A version of which every replica has come up is what a later one that fails goes back to.
     fn keep_if_healthy(&mut self, update: &Update<'_>, slots: &[Slot<'_>]) {
-        let all_up = slots.iter().all(|slot| slot.standing(self) == Standing::Up);
+        let all_up = slots.iter().all(|slot| slot.is_settled(self));
         if update.course == Course::Declared && all_up && !slots.is_empty() {
             let name = update.app.spec.container.docker_image.familiar();
             let image = self.inputs.observed.image(&name).map(|image| image.id.as_str());
@@ -352,7 +352,7 @@ impl Planner<'_> {
     /// one is taken down, its old container is started again.
     fn is_unsettled(&self, slot: &Slot<'_>, ports: &Ports) -> bool {
         let app = slot.app.app_name.as_str();
-        if slot.standing(self) == Standing::Up {
+        if slot.is_settled(self) {
             return false;
         }
         let tried = self.memory.attempts(app, &slot.subject()).is_some();

@@ -15,3 +15,4 @@ mod model_options;
 mod rollouts;
 mod support;
 mod trouble;
+mod updates;

@@ -383,6 +383,7 @@ fn is_passing(reason: &Reason) -> bool {
             | Reason::WaitingForReplica { .. }
             | Reason::WaitingForImage { .. }
             | Reason::Delayed { .. }
+            | Reason::Ended { exit_code: 0 }
             | Reason::BeingRemoved { .. }
     ) || matches!(reason, Reason::NetworkMissing { network } if network == NEBULA_NETWORK)
 }
