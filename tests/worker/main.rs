@@ -9,4 +9,5 @@ mod faults;
 mod kill;
 mod manager;
 mod odd_answers;
+mod options;
 mod world;

@@ -167,7 +167,7 @@ fn ulimits() -> Value {
 
 fn capabilities() -> Value {
     let item = json!({ "anyOf": [
-        { "enum": CAPABILITIES }, { "type": "string", "pattern": "^[A-Za-z_]+$" },
+        { "enum": CAPABILITIES.as_slice() }, { "type": "string", "pattern": "^[A-Za-z_]+$" },
     ] });
     json!({
         "type": "array",
