@@ -42,7 +42,7 @@ fn holds_options(inspected: &Value, cores: u64) {
         inspected,
         "Config",
         &json!({
-            "Cmd": ["/site"], "Entrypoint": null, "User": "1000:1000", "WorkingDir": "/",
+            "Cmd": ["/site"], "Entrypoint": [], "User": "1000:1000", "WorkingDir": "/",
             "Hostname": "till-7", "StopSignal": "3", "StopTimeout": 2,
         }),
     );

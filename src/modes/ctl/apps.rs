@@ -77,11 +77,11 @@ pub(super) struct Update {
     name: String,
     #[command(flatten)]
     container: ContainerChange,
-    #[command(flatten)]
-    replicas: Replicas,
     /// Publish no ports
     #[arg(long, conflicts_with = "ports")]
     no_ports: bool,
+    #[command(flatten)]
+    replicas: Replicas,
 }
 
 /// What an app has beside its containers' settings.
