@@ -63,7 +63,7 @@ pub(super) struct ContainerChange {
     /// Give no device files
     #[arg(long, conflicts_with = "devices")]
     no_devices: bool,
-    /// An optional key to set no more, by its name in the API, as in mem_limit; repeat for more
+    /// An optional key to set no more, by its name in the API, as in `mem_limit`; repeat for more
     #[arg(long, value_name = "KEY", value_parser = optional_key)]
     unset: Vec<String>,
     #[command(flatten)]

@@ -87,10 +87,10 @@ pub(super) fn port(text: &str) -> Result<Value, String> {
 }
 
 fn port_value(text: &str) -> Option<Value> {
-    let (ports, protocol) = text.split_once('/').map_or((text, None), |(p, word)| (p, Some(word)));
+    let (sides, protocol) = text.split_once('/').map_or((text, None), |(p, word)| (p, Some(word)));
     // An IPv6 address has colons of its own, in brackets.
-    let address_end = ports.rfind(']').map_or(0, |end| end + 1);
-    let (address, rest) = ports.split_at(address_end);
+    let address_end = sides.rfind(']').map_or(0, |end| end + 1);
+    let (address, rest) = sides.split_at(address_end);
     let parts: Vec<&str> =
         rest.strip_prefix(':').filter(|_| address_end > 0).unwrap_or(rest).split(':').collect();
     let (address, host, container) = match (address, parts.as_slice()) {

@@ -11,7 +11,7 @@ use serde_json::{Number, Value, json};
 
 /// A flag and the key that it sets.
 struct Flag {
-    flag: &'static str,
+    name: &'static str,
     key: &'static str,
     value_name: &'static str,
     heading: &'static str,
@@ -53,11 +53,11 @@ const NO_HEALTH_CHECK: &str = "no-healthcheck";
 
 const fn flag(
     heading: &'static str,
-    (flag, key, form): (&'static str, &'static str, Form),
+    (name, key, form): (&'static str, &'static str, Form),
     value_name: &'static str,
     help: &'static str,
 ) -> Flag {
-    Flag { flag, key, value_name, heading, help, form }
+    Flag { name, key, value_name, heading, help, form }
 }
 
 #[rustfmt::skip]
@@ -111,7 +111,7 @@ impl OptionFlags {
 pub(super) fn options() -> impl Iterator<Item = (String, String)> {
     let is_whole = |flag: &&Flag| !matches!(flag.form, Form::Part(_) | Form::PartPairs(_));
     let flags = FLAGS.iter().filter(is_whole);
-    flags.map(|flag| (format!("`{}`", flag.key), format!("--{}", flag.flag)))
+    flags.map(|flag| (format!("`{}`", flag.key), format!("--{}", flag.name)))
 }
 
 /// The keys whose values are objects that several flags make up.
@@ -143,14 +143,14 @@ pub(super) fn put_over(key: &str, before: &Value, given: &mut Value) {
 impl Flag {
     /// Whether it says that there is to be no check at all.
     fn is_end_of_checks(&self) -> bool {
-        self.flag == NO_HEALTH_CHECK
+        self.name == NO_HEALTH_CHECK
     }
 
     fn arg(&'static self) -> Arg {
-        let arg = Arg::new(self.flag).long(self.flag).help(self.help).help_heading(self.heading);
+        let arg = Arg::new(self.name).long(self.name).help(self.help).help_heading(self.heading);
         if self.is_end_of_checks() {
             let checks = FLAGS.iter().filter(|f| f.heading == HEALTH && !f.is_end_of_checks());
-            return arg.action(ArgAction::SetTrue).conflicts_with_all(checks.map(|f| f.flag));
+            return arg.action(ArgAction::SetTrue).conflicts_with_all(checks.map(|f| f.name));
         }
         let arg = arg.value_name(self.value_name).value_parser(|text: &str| self.read(text));
         match self.form {
@@ -167,9 +167,8 @@ impl Flag {
     /// Reads one value. The model says what is wrong with it.
     fn read(&self, text: &str) -> Result<Value, String> {
         let value = match self.form {
-            Form::Text | Form::List => text.into(),
             Form::Number | Form::Part("retries") => number(text),
-            Form::Part(_) => text.into(),
+            Form::Text | Form::List | Form::Part(_) => text.into(),
             Form::Switch => match text {
                 "true" => true.into(),
                 "false" => false.into(),
@@ -206,9 +205,9 @@ impl Flag {
     /// What was given of it.
     fn given(&self, matches: &ArgMatches) -> Option<Value> {
         if self.is_end_of_checks() {
-            return matches.get_flag(self.flag).then(|| json!({ "disable": true }));
+            return matches.get_flag(self.name).then(|| json!({ "disable": true }));
         }
-        let values = matches.get_many::<Value>(self.flag)?;
+        let values = matches.get_many::<Value>(self.name)?;
         Some(self.all(values.cloned().collect()))
     }
 }
