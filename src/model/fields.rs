@@ -54,6 +54,17 @@ impl Fields {
         Self { left: object, invalid: Invalid::default() }
     }
 
+    /// Starts reading an object that is the value of a field.
+    pub(super) fn inner(value: Value) -> Result<Self, String> {
+        /// More than any object within an object has.
+        const MAX_KEYS: usize = 100;
+        let map = object(value)?;
+        if map.len() > MAX_KEYS {
+            return Err(format!("must have at most {MAX_KEYS} keys, this has {}", map.len()));
+        }
+        Ok(Self::new(map))
+    }
+
     /// Takes a field, if it is there. A value that does not fit is remembered under its name.
     pub fn take<T>(
         &mut self,
@@ -108,6 +119,15 @@ impl Fields {
     /// Ends the reading for another reader: what is left, if nothing was refused so far.
     pub(super) fn rest(self) -> Result<Map<String, Value>, Invalid> {
         if self.invalid.fields.is_empty() { Ok(self.left) } else { Err(self.invalid) }
+    }
+
+    /// Ends the reading of an object that is the value of a field. The reason is the first one: a
+    /// field has one, of a length that can be read.
+    pub(super) fn finish_inner(self, unknown: Unknown, known: &[&str]) -> Result<(), String> {
+        self.finish(unknown, known).map_err(|invalid| {
+            let first = invalid.fields.into_iter().next();
+            first.map_or_else(String::new, |(field, reason)| format!("`{field}`: {reason}"))
+        })
     }
 
     /// Ends the reading: what is left is unknown.

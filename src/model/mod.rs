@@ -51,9 +51,9 @@ pub use container_options::{
     MAX_CHECK_SECONDS, MAX_COMMAND_BYTES, MAX_CPUS, MAX_DNS_SERVERS, MAX_EXTRA_HOSTS,
     MAX_GRACE_SECONDS, MAX_HOSTNAME_LENGTH, MAX_LABELS, MAX_LIMIT, MAX_LOG_OPTIONS, MAX_PATH_BYTES,
     MAX_PIDS, MAX_RESTARTS, MAX_RETRIES, MAX_SECURITY_OPTIONS, MAX_SYSCTLS, MAX_TMPFS,
-    MAX_USER_LENGTH, MIN_CPUS, MIN_MEMORY_BYTES, MemoryLimit, OwnLabels, PidsLimit, RestartPolicy,
-    SecurityOptions, ShmSize, StopSignal, Switch, Sysctls, Tmpfs, ULIMITS, Ulimit, Ulimits,
-    User as ContainerUser, WorkingDir,
+    MAX_USER_LENGTH, MIN_CPUS, MIN_MEMORY_BYTES, MemoryLimit, OPTION_KEYS, OwnLabels, PidsLimit,
+    RestartPolicy, SecurityOptions, ShmSize, StopSignal, Switch, Sysctls, Tmpfs, ULIMITS, Ulimit,
+    Ulimits, User as ContainerUser, WorkingDir,
 };
 pub use container_settings::{ContainerSettings, MAX_LIST_ITEMS};
 pub use containers_per::{ContainersPer, MAX_REPLICAS, Machine};

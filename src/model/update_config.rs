@@ -4,7 +4,7 @@
 //! follows from the app: see [`UpdateConfig::parallelism`] and the others.
 
 use super::duration::ComposeDuration;
-use super::fields::{Fields, Optional, Unknown, object, unsigned, word};
+use super::fields::{Fields, Optional, Unknown, unsigned, word};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -69,7 +69,7 @@ pub struct UpdateConfig {
 impl UpdateConfig {
     /// Reads one.
     pub(super) fn decode(value: Value, unknown: Unknown) -> Result<Self, String> {
-        let mut fields = Fields::new(object(value)?);
+        let mut fields = Fields::inner(value)?;
         let decoded = Self {
             parallelism: Optional::take(&mut fields, "parallelism", parallelism).after(None),
             delay: Optional::take(&mut fields, "delay", duration).after(None),
@@ -80,7 +80,7 @@ impl UpdateConfig {
             })
             .after(None),
         };
-        fields.finish(unknown, &KEYS).map_err(|invalid| invalid.to_string())?;
+        fields.finish_inner(unknown, &KEYS)?;
         Ok(decoded)
     }
 }

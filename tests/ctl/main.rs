@@ -9,6 +9,7 @@ mod device_groups;
 mod errors;
 mod help;
 mod login;
+mod options;
 mod program;
 mod prompts;
 mod real;

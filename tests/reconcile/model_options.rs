@@ -398,6 +398,20 @@ fn what_docker_would_refuse_is_refused_with_the_reason_and_what_to_write(
     assert!(reason.len() < 1_000, "{reason}");
 }
 
+/// A megabyte of nonsense is answered in a line.
+#[rstest]
+fn a_refusal_of_an_object_has_one_reason(
+    #[values("healthcheck", "logging", "ulimits", "update_config", "labels")] key: &str,
+    #[values(90, 20_000)] count: usize,
+) {
+    let odd = |i: usize| (format!("{i}{}", "\u{1f980}".repeat(200)), json!(["x"]));
+    let object: Map<_, _> = (0..count).map(odd).collect();
+    let reason = refusal(key, object.clone().into());
+    assert!(reason.len() < 1_000, "{key}: {} bytes", reason.len());
+    let nested = refusal("ulimits", json!({ "core": object }));
+    assert!(nested.len() < 1_000, "{} bytes", nested.len());
+}
+
 fn null_list() -> Value {
     json!([null])
 }

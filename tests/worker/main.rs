@@ -10,5 +10,6 @@ mod faults;
 mod kill;
 mod manager;
 mod odd_answers;
+mod options;
 mod registries;
 mod world;

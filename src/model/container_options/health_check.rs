@@ -1,11 +1,11 @@
 //! How it is found out whether a container is well. What is not given is the image's.
 
 use super::super::duration::ComposeDuration;
-use super::super::fields::{Fields, Unknown, boolean, clip, object, unsigned};
+use super::super::fields::{Fields, Unknown, boolean, clip, unsigned};
 use super::OptionValue;
 use super::command::word_list;
 use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The longest interval, timeout or start period: a check less often than once a day is none.
 pub const MAX_CHECK_SECONDS: u64 = 86_400;
@@ -39,11 +39,10 @@ pub struct HealthCheck {
 
 impl OptionValue for HealthCheck {
     fn decode(value: Value, unknown: Unknown) -> Result<Self, String> {
-        let map = object(value)?;
-        if map.is_empty() {
+        if value.as_object().is_some_and(Map::is_empty) {
             return Err(format!("must set one of {}", KEYS.join(", ")));
         }
-        let mut fields = Fields::new(map);
+        let mut fields = Fields::inner(value)?;
         let check = Self {
             test: fields.take("test", test),
             interval: fields.take("interval", interval),
@@ -53,7 +52,7 @@ impl OptionValue for HealthCheck {
             start_interval: fields.take("start_interval", interval),
         };
         let is_disabled = fields.take("disable", boolean).unwrap_or(false);
-        fields.finish(unknown, &KEYS).map_err(|invalid| invalid.to_string())?;
+        fields.finish_inner(unknown, &KEYS)?;
         match (is_disabled, &check.test) {
             (true, Some(_)) => Err("must not have a test and be disabled: take one out".to_owned()),
             (true, None) => Ok(Self { test: Some(vec!["NONE".to_owned()]), ..check }),

@@ -1,6 +1,6 @@
 //! Where a container's output goes: a driver of Docker's and its options.
 
-use super::super::fields::{Fields, Unknown, clip, object, string};
+use super::super::fields::{Fields, Unknown, clip, string};
 use super::OptionValue;
 use super::bytes::parse;
 use super::pairs::pairs;
@@ -41,10 +41,10 @@ impl Default for LogConfig {
 
 impl OptionValue for LogConfig {
     fn decode(value: Value, unknown: Unknown) -> Result<Self, String> {
-        let mut fields = Fields::new(object(value)?);
+        let mut fields = Fields::inner(value)?;
         let driver = fields.take("driver", driver);
         let options = fields.take("options", |value| pairs(value, MAX_LOG_OPTIONS));
-        fields.finish(unknown, &["driver", "options"]).map_err(|i| i.to_string())?;
+        fields.finish_inner(unknown, &["driver", "options"])?;
         let config = Self {
             driver: driver.unwrap_or_else(|| JSON_FILE.to_owned()),
             options: options.unwrap_or_default(),

@@ -58,7 +58,7 @@ pub trait OptionValue: Serialize + Sized {
 macro_rules! options {
     ($($(#[$doc:meta])* $key:ident: $kind:ty,)+) => {
         /// The keys, in the order of replies.
-        pub(super) const OPTION_KEYS: &[&str] = &[$(stringify!($key)),+];
+        pub const OPTION_KEYS: &[&str] = &[$(stringify!($key)),+];
 
         /// Those of the optional keys that are set.
         #[derive(Debug, Clone, PartialEq, Eq, Default)]

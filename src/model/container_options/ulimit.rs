@@ -63,11 +63,11 @@ impl Ulimit {
     fn decode(value: Value, name: &str, unknown: Unknown) -> Result<Self, String> {
         let limit = match value {
             Value::Number(_) => number(&value).map(|both| Self { soft: both, hard: both })?,
-            Value::Object(map) => {
-                let mut fields = Fields::new(map);
+            Value::Object(_) => {
+                let mut fields = Fields::inner(value)?;
                 let soft = fields.required("soft", |value| number(&value));
                 let hard = fields.required("hard", |value| number(&value));
-                fields.finish(unknown, &["soft", "hard"]).map_err(|i| i.to_string())?;
+                fields.finish_inner(unknown, &["soft", "hard"])?;
                 let refused = |invalid: super::super::fields::Invalid| invalid.to_string();
                 Self { soft: soft.map_err(refused)?, hard: hard.map_err(refused)? }
             }

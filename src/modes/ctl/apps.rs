@@ -1,6 +1,8 @@
 //! `apps`: list, info, create, update, delete, start, stop, restart.
 
-use super::containers::{self, ContainerChange, NewContainer, put_empty, put_list, put_value};
+use super::containers::{
+    self, ContainerChange, NewContainer, OPTION_FIELDS, parts, put_empty, put_list, put_value,
+};
 use super::failure::Failure;
 use super::flags;
 use super::nouns::About;
@@ -68,24 +70,29 @@ pub(super) struct Create {
 #[command(after_help = "\
 A list that is given replaces the whole list: `--port 81` leaves one port, however many there were.
 Variables are kept: --env and --env-file set those that they name, --unset-env takes one away, and
-with --no-env only those given here are left.")]
+with --no-env only those given here are left. --unset takes an optional key away; of a health check,
+of logging and of updates the parts that are not given are kept.")]
 pub(super) struct Update {
     /// The app
     name: String,
     #[command(flatten)]
     container: ContainerChange,
-    #[command(flatten)]
-    replicas: Replicas,
     /// Publish no ports
     #[arg(long, conflicts_with = "ports")]
     no_ports: bool,
+    #[command(flatten)]
+    replicas: Replicas,
 }
 
 /// What an app has beside its containers' settings.
 #[derive(Debug, Args)]
 struct Replicas {
     /// A port of the device, and the container's when it is another; replica i takes HOST + i - 1
-    #[arg(long = "port", value_name = "HOST[:CONTAINER]", value_parser = flags::port)]
+    #[arg(
+        long = "port",
+        value_name = "[ADDRESS:]HOST[:CONTAINER][/PROTOCOL]",
+        value_parser = flags::port
+    )]
     ports: Vec<Value>,
     /// How many replicas a device runs: server=2 is two, cpu=0.5 half as many as cores, memory=512
     /// one for each 512 MB
@@ -94,6 +101,68 @@ struct Replicas {
     /// Update one replica at a time
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     rolling: Option<bool>,
+    #[command(flatten)]
+    update: UpdateFlags,
+}
+
+/// How replicas are updated.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Updates")]
+struct UpdateFlags {
+    /// How many replicas at once; 0 is all
+    #[arg(long = "update-parallelism", value_name = "NUMBER", value_parser = parallelism)]
+    parallelism: Option<Value>,
+    /// How long to wait after one replica before the next, as in 10s
+    #[arg(long = "update-delay", value_name = "DURATION", value_parser = delay)]
+    delay: Option<Value>,
+    /// How long a new replica must run, and be healthy, before it counts
+    #[arg(long = "update-monitor", value_name = "DURATION", value_parser = delay)]
+    monitor: Option<Value>,
+    /// Which of a replica's two containers goes first
+    #[arg(long = "update-order", value_name = "stop-first|start-first", value_parser = order)]
+    order: Option<Value>,
+    /// What becomes of an update of which a replica failed
+    #[arg(
+        long = "update-failure-action",
+        value_name = "pause|continue|rollback",
+        value_parser = failure_action
+    )]
+    failure_action: Option<Value>,
+}
+
+fn parallelism(text: &str) -> Result<Value, String> {
+    let number = text.parse::<u64>().map_or_else(|_| text.into(), Value::from);
+    flags::update_part("parallelism", number)
+}
+
+fn delay(text: &str) -> Result<Value, String> {
+    flags::update_part("delay", text.into())
+}
+
+fn order(text: &str) -> Result<Value, String> {
+    flags::update_part("order", text.into())
+}
+
+fn failure_action(text: &str) -> Result<Value, String> {
+    flags::update_part("failure_action", text.into())
+}
+
+impl UpdateFlags {
+    /// What was given, as one object.
+    fn object(self) -> Option<Value> {
+        let mut object = Object::new();
+        let parts = [
+            ("parallelism", self.parallelism),
+            ("delay", self.delay),
+            ("monitor", self.monitor),
+            ("order", self.order),
+            ("failure_action", self.failure_action),
+        ];
+        for (part, value) in parts {
+            put_value(&mut object, part, value);
+        }
+        (!object.is_empty()).then_some(Value::Object(object))
+    }
 }
 
 impl Replicas {
@@ -103,6 +172,7 @@ impl Replicas {
         put_list(&mut fields, "starting_ports", self.ports);
         put_value(&mut fields, "containers_per", self.per);
         put_value(&mut fields, "rolling_restart", self.rolling.map(Value::Bool));
+        put_value(&mut fields, "update_config", self.update.object());
         fields
     }
 }
@@ -111,7 +181,10 @@ impl Apps {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self {
             Self::List => list(session).await,
-            Self::Info { name } => objects::info(session, app(&name), FIELDS).await,
+            Self::Info { name } => {
+                let fields = [FIELDS, OPTION_FIELDS].concat();
+                objects::info(session, app(&name), &fields).await
+            }
             Self::Create(create) => create.run(session).await,
             Self::Update(update) => update.run(session).await,
             Self::Delete { name, yes } => objects::delete(session, app(&name), yes).await,
@@ -179,6 +252,7 @@ const FIELDS: &[Field] = &[
     ("devices", items),
     ("privileged", yes_or_no),
     ("rolling_restart", yes_or_no),
+    ("update_config", parts),
 ];
 
 /// `server=2`.

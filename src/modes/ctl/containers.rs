@@ -3,12 +3,17 @@
 use super::env::{EnvChange, EnvFlags};
 use super::failure::Failure;
 use super::flags;
+use super::from_file;
 use super::nouns::About;
-use super::objects;
+use super::objects::{self, Field, items, pairs, single, yes_or_no};
+use super::option_flags::{OBJECTS, OptionFlags, put_over};
+use super::output::plain_value;
 use super::session::Session;
 use crate::client::Object;
-use clap::{ArgAction, Args};
+use crate::model::OPTION_KEYS;
+use clap::{ArgAction, Args, ValueHint};
 use serde_json::Value;
+use std::path::PathBuf;
 
 /// A container to declare.
 #[derive(Debug, Args)]
@@ -18,13 +23,18 @@ pub(super) struct NewContainer {
         long,
         value_name = "IMAGE",
         value_parser = flags::image,
-        help = "The image, as [REGISTRY/]PATH[:TAG]"
+        required_unless_present = "from_file",
+        help = "The image, as [REGISTRY/]PATH[:TAG][@DIGEST]"
     )]
-    image: String,
+    image: Option<String>,
+    #[command(flatten)]
+    file: FromFile,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
     env: EnvFlags,
+    #[command(flatten)]
+    options: OptionFlags,
 }
 
 /// What changes of a container.
@@ -35,9 +45,11 @@ pub(super) struct ContainerChange {
         long,
         value_name = "IMAGE",
         value_parser = flags::image,
-        help = "The image, as [REGISTRY/]PATH[:TAG]"
+        help = "The image, as [REGISTRY/]PATH[:TAG][@DIGEST]"
     )]
     image: Option<String>,
+    #[command(flatten)]
+    file: FromFile,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
@@ -51,6 +63,97 @@ pub(super) struct ContainerChange {
     /// Give no device files
     #[arg(long, conflicts_with = "devices")]
     no_devices: bool,
+    /// An optional key to set no more, by its name in the API, as in `mem_limit`; repeat for more
+    #[arg(long, value_name = "KEY", value_parser = optional_key)]
+    unset: Vec<String>,
+    #[command(flatten)]
+    options: OptionFlags,
+}
+
+/// The fields of a file.
+#[derive(Debug, Args)]
+struct FromFile {
+    /// A file with the object's fields in JSON or TOML, over which go the options given; `-` is stdin
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    from_file: Option<PathBuf>,
+}
+
+impl FromFile {
+    fn read(&self) -> Result<Object, Failure> {
+        self.from_file.as_deref().map_or_else(|| Ok(Object::new()), from_file::read)
+    }
+}
+
+/// The keys of an app or a cron job, beside those of their containers, that may be set or not.
+const OWN_OPTIONAL: [&str; 4] = ["update_config", "timezone", "overlap", "missed_runs"];
+
+/// A key that may be set or not.
+fn optional_key(text: &str) -> Result<String, String> {
+    let mut known = OPTION_KEYS.iter().chain(&OWN_OPTIONAL);
+    if known.any(|key| *key == text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("expected one of {}, {}", OPTION_KEYS.join(", "), OWN_OPTIONAL.join(", ")))
+}
+
+/// The optional keys as `info` shows them.
+pub(super) const OPTION_FIELDS: &[Field] = &[
+    ("command", words),
+    ("entrypoint", words),
+    ("user", single),
+    ("working_dir", single),
+    ("hostname", single),
+    ("labels", equal),
+    ("mem_limit", single),
+    ("cpus", single),
+    ("pids_limit", single),
+    ("ulimits", ulimits),
+    ("shm_size", single),
+    ("cap_add", items),
+    ("cap_drop", items),
+    ("security_opt", items),
+    ("read_only", yes_or_no),
+    ("tmpfs", items),
+    ("init", yes_or_no),
+    ("sysctls", equal),
+    ("extra_hosts", hosts),
+    ("dns", items),
+    ("healthcheck", parts),
+    ("logging", parts),
+    ("stop_signal", single),
+    ("stop_grace_period", single),
+    ("restart", single),
+];
+
+/// Words as they are run: a list in JSON, which shows where each ends.
+fn words(value: &Value) -> Vec<String> {
+    vec![plain_value(value)]
+}
+
+/// `NAME=VALUE`.
+fn equal(value: &Value) -> Vec<String> {
+    pairs(value, "=")
+}
+
+/// `HOST:ADDRESS`.
+fn hosts(value: &Value) -> Vec<String> {
+    pairs(value, ":")
+}
+
+/// `nofile=1024:2048`.
+fn ulimits(value: &Value) -> Vec<String> {
+    let Value::Object(limits) = value else { return single(value) };
+    let line = |(name, limit): (&String, &Value)| match (limit.get("soft"), limit.get("hard")) {
+        (Some(soft), Some(hard)) => format!("{name}={soft}:{hard}"),
+        _ => format!("{name}={limit}"),
+    };
+    limits.iter().map(line).collect()
+}
+
+/// A line for each part of an object.
+pub(super) fn parts(value: &Value) -> Vec<String> {
+    let Value::Object(parts) = value else { return single(value) };
+    parts.iter().map(|(part, value)| format!("{part}: {}", plain_value(value))).collect()
 }
 
 /// Fields beside the image and the variables.
@@ -111,10 +214,11 @@ pub(super) async fn create(
     container: NewContainer,
     own: Object,
 ) -> Result<(), Failure> {
-    let mut body = Object::new();
-    body.insert("docker_image".to_owned(), container.image.into());
+    let mut body = container.file.read()?;
+    put_value(&mut body, "docker_image", container.image.map(Value::String));
     body.extend(own);
     container.settings.put(&mut body);
+    container.options.put(&mut body);
     container.env.put(&mut body)?;
     flags::check(about.noun, &body, about.name, true)?;
     objects::create(session, about, &body).await
@@ -127,14 +231,32 @@ pub(super) async fn update(
     change: ContainerChange,
     own: Object,
 ) -> Result<(), Failure> {
-    let mut body = Object::new();
+    let mut body = change.file.read()?;
     put_value(&mut body, "docker_image", change.image.map(Value::String));
-    body.extend(own);
+    let mut given = own;
+    change.options.put(&mut given);
+    let parts: Vec<&str> = OBJECTS.into_iter().filter(|key| given.contains_key(*key)).collect();
+    body.extend(given);
     change.settings.put(&mut body);
     put_empty(&mut body, "volumes", change.no_volumes);
     put_empty(&mut body, "networks", change.no_networks);
     put_empty(&mut body, "devices", change.no_devices);
+    for key in change.unset {
+        if body.insert(key.clone(), Value::Null).is_some() {
+            return Err(Failure::usage(format!("`{key}` is given, and --unset as well")));
+        }
+    }
     flags::check(about.noun, &body, about.name, false)?;
-    let read = change.env.put(session, about, &mut body).await?;
+    let mut read = change.env.put(session, about, &mut body).await?;
+    // The API replaces an object as a whole, so the parts that are not given are sent along.
+    if !parts.is_empty() && read.is_none() {
+        read = Some(session.read(about).await?);
+    }
+    for key in parts {
+        let before = read.as_ref().and_then(|object| object.get(key));
+        if let (Some(before), Some(given)) = (before, body.get_mut(key)) {
+            put_over(key, before, given);
+        }
+    }
     objects::update(session, about, &body, read.as_ref()).await
 }

@@ -2,7 +2,7 @@
 //!
 //! There is no `start` and `stop`: `start` would read as "run it now", which the API cannot do.
 
-use super::containers::{self, ContainerChange, NewContainer, put_value};
+use super::containers::{self, ContainerChange, NewContainer, OPTION_FIELDS, put_value};
 use super::failure::Failure;
 use super::flags;
 use super::nouns::About;
@@ -48,8 +48,14 @@ pub(super) struct Create {
     /// The cron job's name, with which its containers' names begin
     #[arg(value_parser = flags::name)]
     name: String,
-    #[arg(long, value_name = "SCHEDULE", value_parser = flags::schedule, help = SCHEDULE)]
-    schedule: String,
+    #[arg(
+        long,
+        value_name = "SCHEDULE",
+        value_parser = flags::schedule,
+        required_unless_present = "from_file",
+        help = SCHEDULE
+    )]
+    schedule: Option<String>,
     #[command(flatten)]
     timing: Timing,
     #[command(flatten)]
@@ -76,7 +82,8 @@ struct Timing {
 --running false keeps it from running, --running true lets it run at its times again.
 A list that is given replaces the whole list: `--volume a:/a` leaves one volume, however many there
 were. Variables are kept: --env and --env-file set those that they name, --unset-env takes one away,
-and with --no-env only those given here are left.")]
+and with --no-env only those given here are left. --unset takes an optional key away; of a health
+check and of logging the parts that are not given are kept.")]
 pub(super) struct Update {
     /// The cron job
     name: String,
@@ -92,10 +99,13 @@ impl CronJobs {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self {
             Self::List => list(session).await,
-            Self::Info { name } => objects::info(session, cron_job(&name), FIELDS).await,
+            Self::Info { name } => {
+                let fields = [FIELDS, OPTION_FIELDS].concat();
+                objects::info(session, cron_job(&name), &fields).await
+            }
             Self::Create(create) => {
                 let Create { name, schedule, timing, container } = *create;
-                let own = scheduled(Some(schedule), timing);
+                let own = scheduled(schedule, timing);
                 containers::create(session, cron_job(&name), container, own).await
             }
             Self::Update(update) => {

@@ -50,10 +50,10 @@ impl std::fmt::Debug for Variable {
 }
 
 impl EnvFlags {
-    /// Puts the variables into the body of something new.
+    /// Puts the variables into the body of something new, over those that it has.
     pub(super) fn put(&self, body: &mut Object) -> Result<(), Failure> {
         if let Some(variables) = self.read()? {
-            let mut env = Object::new();
+            let mut env = variables_of(body);
             set(&mut env, variables);
             body.insert("env_vars".to_owned(), env.into());
         }
@@ -83,7 +83,8 @@ impl EnvFlags {
 
 impl EnvChange {
     /// Puts the new variables into an update's body. The API replaces all variables at once, so
-    /// the others are read and sent along; returns the object as it was read, when it was.
+    /// the others are sent along, of the body when it has some, or else as they are read; returns
+    /// the object as it was read, when it was.
     pub(super) async fn put(
         self,
         session: &Session,
@@ -96,13 +97,11 @@ impl EnvChange {
         }
         let mut env = Object::new();
         let mut read = None;
-        if !self.no_env {
-            let object = match session.client().get(about.noun, about.name).await {
-                Ok(reply) => reply.content,
-                Err(error) => return Err(session.explain_about(about, error).await),
-            };
-            // `[]` stands for none.
-            env = object.get("env_vars").and_then(Value::as_object).cloned().unwrap_or_default();
+        if !self.no_env && body.contains_key("env_vars") {
+            env = variables_of(body);
+        } else if !self.no_env {
+            let object = session.read(about).await?;
+            env = variables_of(&object);
             read = Some(object);
         }
         for name in &self.unset_env {
@@ -116,6 +115,11 @@ impl EnvChange {
         body.insert("env_vars".to_owned(), env.into());
         Ok(read)
     }
+}
+
+/// The variables that an object has; `[]` stands for none.
+fn variables_of(object: &Object) -> Object {
+    object.get("env_vars").and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
 /// Sets variables in `env`, the later the stronger.

@@ -4,6 +4,7 @@
 //! passes at the manager, and what does not fails at once with the option, the value and why.
 
 use super::failure::Failure;
+use super::option_flags;
 use crate::client::{Noun, Object};
 use crate::model::{AccountName, AppFields, CronJobFields, Invalid, Name, TimeZone, Unknown};
 use serde_json::{Map, Number, Value, json};
@@ -33,11 +34,17 @@ pub(super) fn refused(invalid: &Invalid) -> Failure {
         ("`networks`", "--network"),
         ("`volumes`", "--volume"),
         ("`devices`", "--device"),
+        ("`logging`", "the logging"),
         ("`password`", "the new password"),
         ("`token`", "the new token"),
     ];
-    let in_options = |text: String, (field, option): &(&str, &str)| text.replace(*field, option);
-    Failure::usage(options.iter().fold(invalid.to_string(), in_options))
+    let options = options.into_iter().map(|(field, option)| (field.to_owned(), option.to_owned()));
+    let in_options = |text: String, (field, option): (String, String)| {
+        // The field stands at the head of its reason; within a reason the words may mean another
+        // thing.
+        text.replace(&format!("{field}: "), &format!("{option}: "))
+    };
+    Failure::usage(options.chain(option_flags::options()).fold(invalid.to_string(), in_options))
 }
 
 /// A name that Docker takes as the stem of a container's.
@@ -67,16 +74,43 @@ pub(super) fn timezone(text: &str) -> Result<Value, String> {
     if text == "none" { Ok(Value::Null) } else { TimeZone::parse(text).map(|_| text.into()) }
 }
 
+/// A port of the device and one of the container, as Docker and Compose write them:
+/// `[ADDRESS:]HOST[:CONTAINER][/PROTOCOL]`.
 pub(super) fn port(text: &str) -> Result<Value, String> {
-    let value = match text.split_once(':') {
-        Some((host, container)) => json!({ host: container }),
-        // The contract's form for "the same on both sides" is a number.
-        None => text.parse::<Number>().map_or_else(|_| text.into(), Value::Number),
-    };
     // The model's words are the API's, about lists and dicts.
-    of_an_app("starting_ports", json!([value]))
-        .map(|()| value)
-        .map_err(|_| "expected ports from 1 to 65535, as in `8080` or `80:8080`".to_owned())
+    let reason = || {
+        "expected ports from 1 to 65535, as in `8080`, `80:8080` or `127.0.0.1:53:53/udp`"
+            .to_owned()
+    };
+    let value = port_value(text).ok_or_else(reason)?;
+    of_an_app("starting_ports", json!([value])).map(|()| value).map_err(|_| reason())
+}
+
+fn port_value(text: &str) -> Option<Value> {
+    let (sides, protocol) = text.split_once('/').map_or((text, None), |(p, word)| (p, Some(word)));
+    // An IPv6 address has colons of its own, in brackets.
+    let address_end = sides.rfind(']').map_or(0, |end| end + 1);
+    let (address, rest) = sides.split_at(address_end);
+    let parts: Vec<&str> =
+        rest.strip_prefix(':').filter(|_| address_end > 0).unwrap_or(rest).split(':').collect();
+    let (address, host, container) = match (address, parts.as_slice()) {
+        ("", [host]) => (None, *host, None),
+        ("", [address, host]) if address.contains('.') => (Some(*address), *host, None),
+        ("", [host, container]) => (None, *host, Some(*container)),
+        ("", [address, host, container]) => (Some(*address), *host, Some(*container)),
+        (address, [host]) => (Some(address), *host, None),
+        (address, [host, container]) => (Some(address), *host, Some(*container)),
+        _ => return None,
+    };
+    if address.is_none() && container.is_none() && protocol.is_none() {
+        // The contract's form for "the same on both sides" is a number.
+        return Some(host.parse::<Number>().map_or_else(|_| host.into(), Value::Number));
+    }
+    let container = container.unwrap_or(host);
+    let outside = address.map_or_else(|| host.to_owned(), |address| format!("{address}:{host}"));
+    let inside =
+        protocol.map_or_else(|| container.to_owned(), |word| format!("{container}/{word}"));
+    Some(json!({ outside: inside }))
 }
 
 pub(super) fn per(text: &str) -> Result<Value, String> {
@@ -102,9 +136,17 @@ pub(super) fn device(text: &str) -> Result<Value, String> {
     of_an_app("devices", json!([text])).map(|()| text.into())
 }
 
+/// One part of how an app is updated.
+pub(super) fn update_part(part: &str, value: Value) -> Result<Value, String> {
+    let prefix = format!("`{part}`: ");
+    of_an_app("update_config", json!({ part: value.clone() }))
+        .map(|()| value)
+        .map_err(|reason| reason.strip_prefix(&prefix).unwrap_or(&reason).to_owned())
+}
+
 /// Decodes one field as the manager will; the error is the model's reason. What a cron job has as
 /// well is decoded by the same code there.
-fn of_an_app(field: &str, value: Value) -> Result<(), String> {
+pub(super) fn of_an_app(field: &str, value: Value) -> Result<(), String> {
     let body = Map::from_iter([(field.to_owned(), value)]);
     AppFields::decode(body, None, Unknown::Refuse).map(drop).map_err(reason)
 }

@@ -59,6 +59,14 @@ impl Session {
         }
     }
 
+    /// An object as it is now.
+    pub(super) async fn read(&self, about: About<'_>) -> Result<Object, Failure> {
+        match self.client().get(about.noun, about.name).await {
+            Ok(reply) => Ok(reply.content),
+            Err(error) => Err(self.explain_about(about, error).await),
+        }
+    }
+
     /// Says an error of a request that is about one object.
     pub(super) async fn explain_about(&self, about: About<'_>, error: ClientError) -> Failure {
         let About { noun, name } = about;

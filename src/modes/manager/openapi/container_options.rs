@@ -22,7 +22,7 @@ pub(super) fn of_an_app() -> Vec<(&'static str, Value)> {
     let restart = format!("^({ENDS}|on-failure|always|unless-stopped)$");
     let about = "When Docker starts a replica again; unless-stopped when it is not set.";
     let mut keys = of_a_container(pattern(&restart, about));
-    keys.push(("update_config", or_null(update_config())));
+    keys.push(("update_config", or_null(&update_config())));
     keys
 }
 
@@ -99,10 +99,10 @@ fn of_a_container(restart: Value) -> Vec<(&'static str, Value)> {
         ("shm_size", bytes(1, "The size of /dev/shm; 64m when it is not set.")),
         ("restart", restart),
     ];
-    keys.into_iter().map(|(key, schema)| (key, or_null(schema))).collect()
+    keys.into_iter().map(|(key, schema)| (key, or_null(&schema))).collect()
 }
 
-fn or_null(schema: Value) -> Value {
+fn or_null(schema: &Value) -> Value {
     json!({ "anyOf": [schema, { "type": "null" }] })
 }
 
@@ -281,8 +281,8 @@ fn update_config() -> Value {
         "additionalProperties": false,
         "properties": {
             "parallelism": parallelism,
-            "delay": or_null(duration("At most 24h.")),
-            "monitor": or_null(duration("At most 24h.")),
+            "delay": or_null(&duration("At most 24h.")),
+            "monitor": or_null(&duration("At most 24h.")),
             "order": word(&["stop-first", "start-first"]),
             "failure_action": word(&["pause", "continue", "rollback"]),
         },
