@@ -9,4 +9,6 @@ mod faults;
 mod kill;
 mod manager;
 mod odd_answers;
+mod offline;
+mod trouble;
 mod world;
