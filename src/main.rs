@@ -128,19 +128,27 @@ fn drain_on_signal(shutdown: CancellationToken) -> std::io::Result<()> {
     Ok(())
 }
 
-/// `RUST_LOG` sets what is told (`info`, `debug`, `nebula=debug`).
+/// What is told when `RUST_LOG` says nothing else: the scheduler tells its own steps at `info`.
+const TOLD: &str = "info,tokio_cron_scheduler=warn";
+
+/// `RUST_LOG` sets what is told (`info`, `debug`, `nebula=debug`). Targets and levels alone: a
+/// filter that knows spans and fields as well brings regular expressions, of which a small device
+/// would bear the code.
 fn log_to_stderr() {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    use tracing_subscriber::filter::Targets;
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
+    let asked = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+    let asked = asked.and_then(|text| text.parse::<Targets>().ok());
+    let filter = asked.or_else(|| TOLD.parse().ok()).unwrap_or_default();
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         // It would tell on standard error that it cannot write there, and panic: a log on a full
         // disk must not end a daemon.
-        .log_internal_errors(false)
-        .init();
+        .log_internal_errors(false);
+    tracing_subscriber::registry().with(lines).with(filter).init();
 }
 
 /// Prints an error with its causes, once.

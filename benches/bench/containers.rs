@@ -69,13 +69,6 @@ pub(crate) async fn measure(
     results.push(Measured { what, unit: "s", nebula: by_nebula, compared: Some(one_by_one) });
     let what = "the same, to docker run eight at once";
     results.push(Measured { what, unit: "s", nebula: by_nebula, compared: Some(eight_at_once) });
-    let kilobytes = resident_kilobytes(worker.0.id())?;
-    results.push(Measured {
-        what: "worker's resident memory",
-        unit: "MB",
-        nebula: kilobytes / 1024.0,
-        compared: None,
-    });
     drop(worker);
     results.push(idle_pass(client, &host).await?);
     remove_all()?;
@@ -131,7 +124,7 @@ fn run_by_hand(app: usize, replica: usize, image: &str) -> Result<(), String> {
     docker(&arguments).map_err(|error| error.to_string())
 }
 
-fn docker(arguments: &[&str]) -> Outcome<()> {
+pub(crate) fn docker(arguments: &[&str]) -> Outcome<()> {
     let output = Command::new("docker").args(arguments).output()?;
     if output.status.success() {
         return Ok(());
@@ -140,21 +133,15 @@ fn docker(arguments: &[&str]) -> Outcome<()> {
     Err(format!("docker {arguments:?}: {error}").into())
 }
 
-fn running() -> Outcome<usize> {
+pub(crate) fn running() -> Outcome<usize> {
     let output = Command::new("docker").args(["ps", "-q", "--filter", "name=bench"]).output()?;
     Ok(output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count())
 }
 
-fn remove_all() -> Outcome<()> {
+pub(crate) fn remove_all() -> Outcome<()> {
     let output = Command::new("docker").args(["ps", "-aq", "--filter", "name=bench"]).output()?;
     let ids = String::from_utf8(output.stdout)?;
     let mut arguments = vec!["rm", "-f"];
     arguments.extend(ids.lines());
     docker(&arguments)
-}
-
-fn resident_kilobytes(process: u32) -> Outcome<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).ok_or("no VmRSS")?;
-    Ok(line.split_whitespace().nth(1).ok_or("no number")?.parse()?)
 }

@@ -3,15 +3,18 @@
 //!
 //! - `containers`: create-to-running of 60 containers against `docker run` of the same containers,
 //!   and a pass over them that changes nothing;
+//! - `idle`: a worker with nothing to do, against what is promised of it: resident memory, share
+//!   of a core, what it writes to disk; and from its start to its first check-in;
 //! - `info`: `/info`, 200 and 304, of the admin against a bare hyper server that returns the same
 //!   bytes, and of a stored user against the admin, each loaded by `wrk` on the same cores;
 //! - `logins`: the latency of a good client while others guess passwords, against without.
 //!
-//! Arguments choose among the three; without any, all are measured.
+//! Arguments choose among the four; without any, all are measured.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 mod containers;
+mod idle;
 mod info;
 mod logins;
 
@@ -47,6 +50,9 @@ async fn measure(parts: &[String]) -> Outcome<()> {
     let mut results = Vec::new();
     if is_wanted("containers") {
         containers::measure(&manager, folder.path(), &mut results).await?;
+    }
+    if is_wanted("idle") {
+        idle::measure(&manager, folder.path(), &mut results).await?;
     }
     let group = object(json!({ "apps": manager.apps }));
     manager.client.update(Noun::DeviceGroup, "bench", &group).await?;

@@ -1,6 +1,6 @@
 //! Everything that can come instead of an answer.
 
-use super::{MAX_BODY_BYTES, Refusal};
+use super::{MAX_BODY_BYTES, Problem, Refusal, problem};
 use reqwest::{StatusCode, Url};
 use std::error::Error;
 use std::time::Duration;
@@ -135,6 +135,15 @@ impl ClientError {
         }
     }
 
+    /// The obstacle, when it was one and no reply.
+    pub fn problem(&self) -> Option<Problem> {
+        match self {
+            Self::Unreachable { problem, .. } => Some(*problem),
+            Self::Broken { source, .. } => Some(source.problem()),
+            _ => None,
+        }
+    }
+
     /// How long the manager asks to wait before the next request, when it answered 429 or 503 and
     /// said so. Not clamped: the caller knows how long is too long.
     pub fn retry_after(&self) -> Option<Duration> {
@@ -152,23 +161,8 @@ impl ClientError {
     }
 }
 
-/// What kind of obstacle stands before the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Problem {
-    /// The host is there, but nothing listens.
-    Refused,
-    /// The host's name is unknown.
-    UnknownHost,
-    /// The certificate is not trusted, or TLS fails otherwise.
-    Tls,
-    /// What answers does not speak TLS.
-    NotTls,
-    /// Anything else.
-    Other,
-}
-
-/// An error of the HTTP library, in the words of its root cause: the layers above it say "error
-/// sending request" and the like, which ours have said already.
+/// An error of the HTTP library, in our words for its root cause or else in its own: the layers
+/// above say "error sending request" and the like, which ours have said already.
 #[derive(Debug)]
 pub struct Transport(reqwest::Error);
 
@@ -182,37 +176,19 @@ impl Transport {
     }
 
     pub(super) fn problem(&self) -> Problem {
-        for error in self.chain() {
-            if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-                return of_tls(tls);
-            }
-            if let Some(problem) = error.downcast_ref().and_then(of_io) {
-                return problem;
-            }
+        match problem::find(&self.0) {
+            Some((problem, _)) => problem,
+            None if self.0.is_dns() => Problem::UnknownHost,
+            None => Problem::Other,
         }
-        if self.0.is_dns() { Problem::UnknownHost } else { Problem::Other }
-    }
-}
-
-/// An I/O error's `source` skips the error that it wraps, and TLS's are wrapped more than once.
-fn of_io(error: &std::io::Error) -> Option<Problem> {
-    if error.kind() == std::io::ErrorKind::ConnectionRefused {
-        return Some(Problem::Refused);
-    }
-    let inner = error.get_ref()?;
-    let tls = inner.downcast_ref::<rustls::Error>().map(of_tls);
-    tls.or_else(|| of_io(inner.downcast_ref()?))
-}
-
-fn of_tls(error: &rustls::Error) -> Problem {
-    match error {
-        rustls::Error::InvalidMessage(_) => Problem::NotTls,
-        _ => Problem::Tls,
     }
 }
 
 impl std::fmt::Display for Transport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some((_, Some(words))) = problem::find(&self.0) {
+            return f.write_str(&words);
+        }
         match self.chain().last() {
             Some(root) => write!(f, "{root}"),
             None => write!(f, "{}", self.0),

@@ -14,15 +14,19 @@
 //! - Every wait and every body has a limit.
 
 mod address;
+mod clock;
 mod error;
 mod noun;
+mod problem;
 mod refusal;
 mod report_page;
 mod routes;
 mod tls;
 
-pub use error::{ClientError, Problem, Transport};
+pub use clock::ClockDifference;
+pub use error::{ClientError, Transport};
 pub use noun::{Action, Noun};
+pub use problem::{Problem, in_words};
 pub use refusal::Refusal;
 pub use report_page::ReportPage;
 pub use tls::install_crypto_provider;

@@ -2,12 +2,14 @@
 
 use super::report_page::{self, ReportPage};
 use super::{
-    Action, Ask, Client, ClientError, Info, MAX_BACKUP_PREPARATION, Noun, Object, Reply, refusal,
+    Action, Ask, Client, ClientError, ClockDifference, Info, MAX_BACKUP_PREPARATION, Noun, Object,
+    Reply, refusal,
 };
 use crate::model::ReportQuery;
 use reqwest::header::ETAG;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use std::time::{Instant, SystemTime};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -93,18 +95,30 @@ impl Client {
     /// What a device of the group runs. With the `etag` of an earlier answer the manager may say
     /// that it still holds.
     pub async fn info(&self, group: &str, etag: Option<&str>) -> Result<Info, ClientError> {
+        Ok(self.info_and_clock(group, etag).await?.0)
+    }
+
+    /// The same, with how far this machine's clock is from the manager's, when that is known.
+    pub async fn info_and_clock(
+        &self,
+        group: &str,
+        etag: Option<&str>,
+    ) -> Result<(Info, Option<ClockDifference>), ClientError> {
         let url = self.route(&[Noun::DeviceGroup.collection(), group, "info"])?;
         let ask = Ask { method: Method::GET, url, body: None, etag, whole_in_time: true };
+        let asked = Instant::now();
         let response = self.send(ask).await?;
-        match (response.status(), etag) {
-            (StatusCode::NOT_MODIFIED, Some(_)) => Ok(Info::NotModified),
+        let difference = ClockDifference::of(response.headers(), asked, SystemTime::now());
+        let info = match (response.status(), etag) {
+            (StatusCode::NOT_MODIFIED, Some(_)) => Info::NotModified,
             (StatusCode::OK, _) => {
                 let etag = response.headers().get(ETAG).and_then(|value| value.to_str().ok());
                 let etag = etag.map(str::to_owned);
-                Ok(Info::Answer { bytes: self.json_body(response).await?, etag })
+                Info::Answer { bytes: self.json_body(response).await?, etag }
             }
-            _ => Err(refusal::read(response).await),
-        }
+            _ => return Err(refusal::read(response).await),
+        };
+        Ok((info, difference))
     }
 
     /// Copies the manager's whole embedded store into `file` while it runs, and returns the number

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// A minute until a run is due, and the time that a run may take.
 const A_RUN: Duration = Duration::from_secs(100);
 
-fn job(name: &str, more: &Value) -> Value {
+pub(crate) fn job(name: &str, more: &Value) -> Value {
     let mut job = json!({
         "cron_job_name": name, "cron_job_id": 1, "uid": "5f1e2d3c4b5a69788796a5b4",
         "revision": 1, "docker_image": site("nocheck"), "schedule": "* * * * *",

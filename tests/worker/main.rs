@@ -10,6 +10,8 @@ mod faults;
 mod kill;
 mod manager;
 mod odd_answers;
+mod offline;
 mod options;
 mod registries;
+mod trouble;
 mod world;

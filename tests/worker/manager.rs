@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// What the manager says to the next check-ins.
 #[derive(Clone)]
@@ -30,6 +31,15 @@ pub(crate) struct Manager {
 
 impl Manager {
     pub(crate) async fn start() -> Self {
+        Self::listen(None).await
+    }
+
+    /// One that speaks TLS with this certificate. Whoever does not like it has asked as well.
+    pub(crate) async fn start_tls(config: rustls::ServerConfig) -> Self {
+        Self::listen(Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn listen(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let answer = Arc::new(Mutex::new(Answer::State(state(0, &[]))));
@@ -37,7 +47,14 @@ impl Manager {
         let shared = answer.clone();
         let task = tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                tokio::spawn(serve(connection, shared.clone(), count.clone()));
+                let (tls, shared, count) = (tls.clone(), shared.clone(), count.clone());
+                tokio::spawn(async move {
+                    let Some(tls) = tls else { return serve(connection, shared, count).await };
+                    match tls.accept(connection).await {
+                        Ok(connection) => serve(connection, shared, count).await,
+                        Err(_) => count.send_modify(|count| *count += 1),
+                    }
+                });
             }
         });
         Self { address, answer, asked, task: task.abort_handle(), revision: 1000 }
@@ -45,8 +62,13 @@ impl Manager {
 
     /// Declares cron jobs and no app; each call is a newer state.
     pub(crate) fn declare_cron_jobs(&mut self, jobs: &[Value]) {
+        self.declare_both(&[], jobs);
+    }
+
+    /// Declares apps and cron jobs; each call is a newer state.
+    pub(crate) fn declare_both(&mut self, apps: &[Value], jobs: &[Value]) {
         self.revision += 1;
-        let mut said = state(self.revision, &[]);
+        let mut said = state(self.revision, apps);
         said["cron_jobs_list"] = jobs.iter().map(|job| job["cron_job_name"].clone()).collect();
         said["cron_jobs"] = jobs.into();
         self.say(Answer::State(said));
@@ -54,12 +76,16 @@ impl Manager {
 
     /// Declares apps; each call is a newer state.
     pub(crate) fn declare(&mut self, apps: &[Value]) {
-        self.revision += 1;
-        self.say(Answer::State(state(self.revision, apps)));
+        self.declare_both(apps, &[]);
     }
 
     pub(crate) fn say(&self, answer: Answer) {
         *self.answer.lock().expect("no panic holds it") = answer;
+    }
+
+    /// Goes away: nothing listens at its address any more.
+    pub(crate) fn stop(&self) {
+        self.task.abort();
     }
 
     /// Says these words with this status, as any web server might.
@@ -95,7 +121,11 @@ pub(crate) fn state(revision: u64, apps: &[Value]) -> Value {
     })
 }
 
-async fn serve(mut connection: TcpStream, answer: Arc<Mutex<Answer>>, asked: watch::Sender<u64>) {
+async fn serve(
+    mut connection: impl AsyncRead + AsyncWrite + Unpin,
+    answer: Arc<Mutex<Answer>>,
+    asked: watch::Sender<u64>,
+) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match connection.read_u8().await {

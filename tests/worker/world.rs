@@ -3,7 +3,7 @@
 use crate::docker::Docker;
 use crate::manager::Manager;
 use nebula::config::Inputs;
-use nebula::engine::DockerEngine;
+use nebula::engine::{ContainerEngine, DockerEngine};
 use nebula::modes::worker;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -68,6 +68,11 @@ impl World {
 
     /// Starts a worker in this process.
     pub(crate) fn worker(&self) -> Worker {
+        self.worker_on(Arc::new(DockerEngine::new(self.docker.host.clone())))
+    }
+
+    /// The same on another engine.
+    pub(crate) fn worker_on(&self, engine: Arc<dyn ContainerEngine>) -> Worker {
         nebula::client::install_crypto_provider();
         // What the worker says stands with the output of a test that failed.
         let _ = tracing_subscriber::fmt()
@@ -84,7 +89,6 @@ impl World {
             read: &nebula::config::read_file,
         };
         let config = worker::Config::load(&inputs, "till-7").expect("a sound configuration");
-        let engine = Arc::new(DockerEngine::new(config.docker_host.clone()));
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(worker::run(config, engine, shutdown.clone()));
         Worker { shutdown, task }

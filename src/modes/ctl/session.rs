@@ -7,7 +7,7 @@ use super::nouns::{About, Words, words};
 use super::output::{Output, plain_value, printable};
 use crate::client::{Client, ClientError, Credentials, Noun, Object, Problem, Refusal};
 use serde_json::Value;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The limit of one request. A person waits no longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -138,14 +138,14 @@ impl Session {
                 Problem::UnknownHost => {
                     format!("is the host's name right? the URL comes from {source}")
                 }
-                Problem::Tls => "a certificate of your own authority is trusted when \
-                                 SSL_CERT_FILE names the authority's PEM file"
-                    .to_owned(),
-                Problem::NotTls => {
-                    format!("does the manager speak TLS at all? the URL comes from {source}")
-                }
-                Problem::Other => format!("the URL comes from {source}"),
+                other => match other.advice(SystemTime::now()) {
+                    Some(advice) => format!("{advice}; the URL comes from {source}"),
+                    None => format!("the URL comes from {source}"),
+                },
             },
+            ClientError::Broken { .. } if error.problem() == Some(Problem::NotHttp) => {
+                Problem::NotHttp.advice(SystemTime::now())?
+            }
             ClientError::TimedOut { .. } => {
                 format!("is it busy, or is there a firewall? the URL comes from {source}")
             }

@@ -2,11 +2,13 @@
 //!
 //! Invariants: only a complete, valid 200 is ever accepted; what was accepted is on disk before it
 //! is acted on, if the disk can be written at all; an answer that is older than the accepted one
-//! is not acted on before it has stayed older for long ([`judge`]).
+//! is not acted on before it has stayed older for long ([`judge`]); neither a failure nor the
+//! manager's clock changes anything but the wait and the log.
 
 use super::jittered;
 use super::state::{Accepted, AcceptedFile};
-use crate::client::{Client, ClientError, Info};
+use super::trouble::{ClockWatch, Failure, Outage};
+use crate::client::{Client, Info};
 use crate::model::{Desired, Revision};
 use crate::reconcile::{Acceptance, judge};
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// The wait after the first failed check-in; each further failure doubles it up to the check-in
 /// time.
@@ -35,8 +37,8 @@ pub(super) struct CheckIn {
     etag: Option<String>,
     /// Since when every answer has been older than the accepted one.
     older_since: Option<Instant>,
-    failures: u32,
-    last_error: String,
+    outage: Outage,
+    clock: ClockWatch,
     desired: watch::Sender<Option<Arc<Desired>>>,
 }
 
@@ -63,8 +65,8 @@ impl CheckIn {
             accepted,
             etag,
             older_since: None,
-            failures: 0,
-            last_error: String::new(),
+            outage: Outage::default(),
+            clock: ClockWatch::default(),
             desired: sender,
         };
         (checkin, receiver)
@@ -75,11 +77,17 @@ impl CheckIn {
         loop {
             let checked_in = tokio::select! {
                 () = shutdown.cancelled() => return,
-                answer = self.client.info(&self.group, self.etag.as_deref()) => answer,
+                answer = self.client.info_and_clock(&self.group, self.etag.as_deref()) => answer,
             };
             let wait = match checked_in {
-                Ok(info) => self.answered(info),
-                Err(error) => self.failed(&error),
+                Ok((info, difference)) => {
+                    self.clock.compare(difference);
+                    self.answered(info)
+                }
+                Err(error) => {
+                    let failure = Failure::of(&error, self.client.url());
+                    self.retry(failure, error.retry_after())
+                }
             };
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -97,13 +105,9 @@ impl CheckIn {
             Info::Answer { bytes, etag } => self.judge(&bytes, etag),
         };
         if let Err(reason) = judged {
-            return self.retry(&reason, None);
+            return self.retry(Failure::of_answer(reason), None);
         }
-        if self.failures > 0 {
-            info!(failures = self.failures, "check-in works again");
-        }
-        self.failures = 0;
-        self.last_error.clear();
+        self.outage.end();
         jittered(self.interval)
     }
 
@@ -142,27 +146,10 @@ impl CheckIn {
         self.desired.send_replace(Some(Arc::new(desired)));
     }
 
-    fn failed(&mut self, error: &ClientError) -> Duration {
-        let mut reason = error.to_string();
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            reason.push_str(": ");
-            reason.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        self.retry(&reason, error.retry_after())
-    }
-
-    /// What runs is kept whatever the reason; it is told once, and again when it changes.
-    fn retry(&mut self, reason: &str, retry_after: Option<Duration>) -> Duration {
-        if reason == self.last_error {
-            debug!(reason, failures = self.failures, "check-in failed again");
-        } else {
-            warn!(reason, "check-in failed; what runs is kept");
-            reason.clone_into(&mut self.last_error);
-        }
-        let doubled = FIRST_RETRY.saturating_mul(1 << self.failures.min(10));
-        self.failures = self.failures.saturating_add(1);
+    /// What runs is kept whatever the reason.
+    fn retry(&mut self, failure: Failure, retry_after: Option<Duration>) -> Duration {
+        let failures = self.outage.goes_on(failure);
+        let doubled = FIRST_RETRY.saturating_mul(1 << failures.min(10));
         let wait = doubled.min(self.interval);
         let wait = retry_after.map_or(wait, |after| after.clamp(wait, LONGEST_RETRY_AFTER));
         jittered(wait)

@@ -2,7 +2,8 @@
 //!
 //! The pass, in reading order: [`checkin`] learns the desired state from the manager,
 //! [`reconciler`] observes the engine, has the plan made by [`crate::reconcile`] and sees to it
-//! that [`execute`] carries it out. [`state`] is what survives a restart.
+//! that [`execute`] carries it out. [`state`] is what survives a restart; [`trouble`] is what is told of
+//! check-ins that fail.
 //!
 //! What it is not: it decides nothing about containers; that is the planner's.
 //!
@@ -17,6 +18,7 @@ mod reconciler;
 pub mod registries;
 mod state;
 mod ticker;
+mod trouble;
 
 pub use config::Config;
 pub use state::StateError;
