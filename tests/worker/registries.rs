@@ -83,7 +83,7 @@ async fn helpers_give_credentials_and_a_broken_one_is_passed_over() {
     write_helper(
         &helpers,
         "hangs",
-        &format!("echo {password}; sleep 100000 & echo $! >{}; wait", orphan.display()),
+        &format!("echo '{password}'; sleep 100000 & echo $! >{}; wait", orphan.display()),
     );
     write_config(
         &mut world,
@@ -145,6 +145,9 @@ struct Request {
     range_from: Option<usize>,
 }
 
+/// What an answer begins with that stops in the middle and keeps the connection.
+const STALL: &[u8] = b"stall";
+
 /// A registry that stands before the real one.
 struct Front {
     address: String,
@@ -186,6 +189,8 @@ async fn serve(mut connection: TcpStream, seen: Arc<Mutex<Vec<Request>>>, answer
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match connection.read_u8().await {
+            // Docker tries TLS first, and would wait for its answer.
+            Ok(0x16) if head.is_empty() => return,
             Ok(byte) => head.push(byte),
             Err(_) => return,
         }
@@ -202,6 +207,10 @@ async fn serve(mut connection: TcpStream, seen: Arc<Mutex<Vec<Request>>>, answer
         let real = variable("NEBULA_TEST_REGISTRY");
         response("307 Temporary Redirect", &format!("location: http://{real}{path}\r\n"), b"")
     });
+    if let Some(bytes) = bytes.strip_prefix(STALL) {
+        let _ = connection.write_all(&bytes[..bytes.len() / 2]).await;
+        return std::future::pending().await;
+    }
     // Docker may have gone away meanwhile, which is its right.
     let _ = connection.write_all(&bytes).await;
     let _ = connection.shutdown().await;
@@ -283,6 +292,33 @@ async fn registry_that_says_how_long_is_left_alone_so_long_and_then_gives_the_im
     for image in [&one, &two] {
         world.docker.run(&["rmi", image]).await;
     }
+}
+
+#[tokio::test]
+async fn pull_that_was_let_go_of_while_its_registry_stalled_is_begun_again() {
+    let world = World::new().await;
+    let image = crate::disk::push_large(&world.docker, "stalled", 8).await;
+    let blob = crate::disk::largest_layer(&image).await;
+    let (digest, path) = (blob.digest.clone(), format!("/v2/stalled/blobs/{}", blob.digest));
+    let has_stalled = Mutex::new(false);
+    let front = Front::start(Box::new(move |request| {
+        if request.path == "/v2/" {
+            return Some(response("200 OK", "", b"{}"));
+        }
+        let mut has_stalled = has_stalled.lock().expect("no panic holds it");
+        let stalls = request.path == path && !std::mem::replace(&mut *has_stalled, true);
+        stalls.then(|| [STALL, response("200 OK", "", &blob.bytes).as_slice()].concat())
+    }))
+    .await;
+    let engine = Arc::new(DockerEngine::new(world.docker.host.clone()));
+    let stalled = ImageReference::parse(&front.image("stalled:1")).expect("an image");
+    let (pulling, reference) = (engine.clone(), stalled.clone());
+    let pull = tokio::spawn(async move { pulling.pull(&reference, None).await });
+    until("its layer is asked for", || async { !front.seen(&digest).is_empty() }).await;
+    pull.abort();
+    engine.pull(&stalled, None).await.expect("an image");
+    assert_eq!(front.seen(&digest).len(), 2, "{:?}", front.seen(&digest));
+    world.docker.run(&["rmi", stalled.as_str()]).await;
 }
 
 #[tokio::test]
