@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-/// What is promised; README.md and issue 4 say so.
+/// What is promised of a worker on a small device.
 const LIMIT_MEGABYTES: f64 = 10.0;
 const LIMIT_PERCENT_OF_A_CORE: f64 = 0.1;
 const LIMIT_START_MS: f64 = 100.0;

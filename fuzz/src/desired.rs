@@ -50,9 +50,13 @@ fn planned(desired: &Desired, world: &World, memory: &mut Memory, now_ms: u64) -
 
 /// What cannot be done is left to the next pass, as on a device.
 fn carry_out(action: &Action, world: &mut World, memory: &mut Memory) {
-    if let Action::Pull { app, version, image } = action {
+    if let Action::Pull { image, .. } = action {
         world.registry.insert(image.familiar());
-        memory.pulled(app, version, &image.familiar());
     }
     let _ = world.apply(action);
+    if let Action::Pull { app, version, image } = action
+        && let Some(id) = world.images.get(&image.familiar())
+    {
+        memory.pulled(app, version, image, id);
+    }
 }

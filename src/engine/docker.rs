@@ -9,8 +9,8 @@ use super::summary::Ours;
 use super::{ContainerEngine, EngineError, RegistryAuth, RegistryLogin};
 use super::{disk, layers, patience, summary};
 use crate::model::{
-    ContainerSpec, ContainerState, ImageReference, MANAGED_LABEL, MANAGED_VALUE, Machine, Observed,
-    ObservedContainer, ObservedImage, ObservedRun,
+    ContainerSpec, ContainerState, Health, ImageReference, MANAGED_LABEL, MANAGED_VALUE, Machine,
+    Observed, ObservedContainer, ObservedImage, ObservedRun,
 };
 use async_trait::async_trait;
 use bollard::auth::DockerCredentials;
@@ -189,12 +189,19 @@ impl DockerEngine {
             let inspected = self.inspect(docker, &run.id).await?;
             run.result = inspected.and_then(|it| it.state).as_ref().map(summary::result);
         }
-        // Only those that keep dying: the list does not tell how often they did.
-        let dying = |c: &&mut ObservedContainer| c.state == ContainerState::Restarting;
-        for container in found.replicas.iter_mut().filter(dying) {
-            let inspected = self.inspect(docker, &container.id).await?;
-            let restarts = inspected.and_then(|it| it.restart_count);
-            container.restarts = restarts.and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+        // Only those that keep dying, for the list does not tell how often they did, and those
+        // whose health is undecided, for it does not tell how long that can take.
+        let is_open = |c: &&mut ObservedContainer| {
+            c.state == ContainerState::Restarting || c.health == Health::Starting
+        };
+        for container in found.replicas.iter_mut().filter(is_open) {
+            let Some(inspected) = self.inspect(docker, &container.id).await? else { continue };
+            let restarts = inspected.restart_count.and_then(|n| u32::try_from(n).ok());
+            container.restarts = restarts.unwrap_or(0);
+            let check = inspected.config.and_then(|config| config.healthcheck);
+            container.verdict_ms = check
+                .filter(|_| container.health == Health::Starting)
+                .map(|check| summary::verdict_ms(&check));
         }
         Ok(found)
     }

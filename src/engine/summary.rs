@@ -53,6 +53,7 @@ pub(super) fn observed(summary: ContainerSummary) -> Option<Ours> {
         host_ports: ports.iter().filter_map(host_port).collect(),
         exit_code,
         up_seconds,
+        verdict_ms: None,
         restarts: 0,
     }))
 }
@@ -83,6 +84,18 @@ pub(super) fn image(summary: ImageSummary) -> ObservedImage {
         names: names.filter(|name| !name.starts_with("<none>")).collect(),
         size_bytes: u64::try_from(summary.size).unwrap_or_default(),
     }
+}
+
+/// How long a health check can take to decide, in ms: the time to get ready and then each try.
+/// What is not set has Docker's defaults.
+pub(super) fn verdict_ms(check: &bollard::models::HealthConfig) -> u64 {
+    let nanoseconds = |set: Option<i64>, default_seconds: u64| {
+        let set = set.and_then(|ns| u64::try_from(ns).ok()).filter(|ns| *ns > 0);
+        set.map_or(default_seconds * 1_000, |ns| ns / 1_000_000)
+    };
+    let tries = check.retries.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0).unwrap_or(3);
+    let each = nanoseconds(check.interval, 30).saturating_add(nanoseconds(check.timeout, 30));
+    nanoseconds(check.start_period, 0).saturating_add(each.saturating_mul(tries))
 }
 
 /// What came of a run that ended.

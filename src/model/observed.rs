@@ -71,6 +71,8 @@ pub struct ObservedContainer {
     pub exit_code: Option<i64>,
     /// For how long its process has run, in seconds, during its first minute.
     pub up_seconds: Option<u64>,
+    /// How long its health check can take to decide, in ms, while it has not.
+    pub verdict_ms: Option<u64>,
     /// How often Docker's restart policy has started it since it was last started by a call. It
     /// is told of a container that ended and is being started again, and 0 of all others.
     pub restarts: u32,

@@ -66,6 +66,7 @@ impl Planner<'_> {
     pub(super) fn network(&mut self, name: &str) {
         let subject = format!("network {name}");
         match self.gate(NO_APP, &subject) {
+            _ if self.inputs.busy.network => self.plan.hold(&subject, None, Reason::Busy),
             Gate::Open => {
                 self.memory.count(NO_APP, &subject, self.inputs.now_ms);
                 self.plan.actions.push(Action::CreateNetwork { name: name.to_owned() });

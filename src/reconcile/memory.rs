@@ -9,7 +9,7 @@ use super::app::NO_APP;
 use super::cron::CronMemory;
 use super::images::ImageMemory;
 use super::pull::PullMemory;
-use crate::model::{App, AppVersion, ImageReference};
+use crate::model::{App, AppVersion, ImageReference, Observed};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +37,8 @@ pub struct Memory {
     healthy: BTreeMap<String, Healthy>,
     /// By app: the version that failed and is not tried again.
     held_back: BTreeMap<String, HeldBack>,
+    /// By container id: since when its health check has not decided.
+    undecided: BTreeMap<String, u64>,
 }
 
 /// A version that failed.
@@ -184,9 +186,31 @@ impl Memory {
         self.held_back.insert(app.to_owned(), held);
     }
 
+    /// Notes since when the health checks of containers have not decided.
+    pub(super) fn note_undecided(&mut self, observed: &Observed, now_ms: u64) {
+        let before = std::mem::take(&mut self.undecided);
+        let starting = observed.containers.iter().filter(|c| c.verdict_ms.is_some());
+        self.undecided = starting
+            .map(|c| {
+                let since = before.get(&c.id).copied().filter(|since| *since <= now_ms);
+                (c.id.clone(), since.unwrap_or(now_ms))
+            })
+            .collect();
+    }
+
+    /// For how long the health check of a container has not decided, in ms.
+    pub(super) fn undecided_ms(&self, id: &str, now_ms: u64) -> u64 {
+        self.undecided.get(id).map_or(0, |since| now_ms.saturating_sub(*since))
+    }
+
+    /// A container is started anew, and its health check with it.
+    pub(super) fn forget_undecided(&mut self, id: &str) {
+        self.undecided.remove(id);
+    }
+
     /// The images that an app may go back to, by familiar name and by id: the name may have gone
     /// to a newer build.
-    pub(super) fn kept_images(&self) -> BTreeSet<String> {
+    pub fn kept_images(&self) -> BTreeSet<String> {
         let name = |healthy: &Healthy| healthy.app.spec.container.docker_image.familiar();
         let names = self.healthy.values().map(name);
         names.chain(self.healthy.values().filter_map(|kept| kept.image_id.clone())).collect()

@@ -57,6 +57,9 @@ pub struct Policy {
     pub backoff_forgotten_ms: u64,
     /// How long a new container must run before the old one is given up.
     pub settle_ms: u64,
+    /// How much longer than it can take a health check may go without deciding, before that is
+    /// taken for a check that Docker does not run.
+    pub verdict_slack_ms: u64,
     /// How often Docker may start again what keeps ending, before that is left to the back-off
     /// here, whose waits are longer than Docker's.
     pub restarts_by_docker: u32,
@@ -84,6 +87,7 @@ impl Default for Policy {
             backoff_longest_ms: 300_000,
             backoff_forgotten_ms: 600_000,
             settle_ms: 2_000,
+            verdict_slack_ms: 30_000,
             restarts_by_docker: 5,
             images_wait_ms: 600_000,
             pull_spread_ms: 0,
@@ -135,6 +139,8 @@ pub struct Busy {
     pub pulls: BTreeSet<(String, AppVersion)>,
     /// Whether images are being removed.
     pub images: bool,
+    /// Whether a network is being made.
+    pub network: bool,
 }
 
 /// All that a plan depends on, except what is remembered.
@@ -198,6 +204,7 @@ impl std::fmt::Display for Plan {
 /// Plans one pass. `memory` comes back with the tries of this plan counted; the caller keeps it
 /// before it carries anything out.
 pub fn plan(inputs: &Inputs<'_>, memory: &mut Memory) -> Plan {
+    memory.note_undecided(inputs.observed, inputs.now_ms);
     let mut plan = Plan::default();
     let mut seen = BTreeSet::new();
     let mut ports = ports::Ports::held(inputs);

@@ -275,6 +275,7 @@ impl World {
             host_ports: BTreeSet::new(),
             exit_code: None,
             up_seconds: None,
+            verdict_ms: None,
             restarts: 0,
         };
         self.containers.push(Container { observed, spec: spec.clone(), image: id });
@@ -373,6 +374,7 @@ impl World {
         }
         let observed = &mut self.find(id)?.observed;
         observed.restarts = 0;
+        observed.verdict_ms = None;
         let ends_with = match behaviour {
             Behaviour::Crashes => Some(1),
             Behaviour::Ends(code) => Some(code),

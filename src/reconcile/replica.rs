@@ -38,6 +38,9 @@ pub(super) enum Standing {
     Undecided,
     /// Its health check fails.
     Unhealthy,
+    /// Its health check does not decide, though it has had the time. Docker before 23.0 runs none
+    /// any more for containers that outlived a restart of its daemon (moby#41871).
+    Stalled,
     /// Its process ended and Docker starts it again.
     Restarting,
     /// It does not run.
@@ -99,6 +102,12 @@ impl<'a> Slot<'a> {
         self.old_serves() && self.new.is_none_or(|new| new.state != ContainerState::Running)
     }
 
+    fn is_stalled(&self, new: &ObservedContainer, planner: &Planner<'_>) -> bool {
+        let waited_ms = planner.memory.undecided_ms(&new.id, planner.inputs.now_ms);
+        let slack_ms = planner.inputs.policy.verdict_slack_ms;
+        new.verdict_ms.is_some_and(|verdict_ms| waited_ms > verdict_ms.saturating_add(slack_ms))
+    }
+
     /// Was the new container started again since we started it? A process that ends quickly is
     /// seldom seen while it is down; that it is younger than its start tells as well. It is
     /// asked while an old container waits to be given up, and no longer: later, a person at the
@@ -112,6 +121,10 @@ impl<'a> Slot<'a> {
         let Some(new) = self.new else { return Standing::Absent };
         match (new.state, new.health) {
             (ContainerState::Running, Health::Unhealthy) => Standing::Unhealthy,
+            (ContainerState::Running, Health::Starting) if self.is_stalled(new, planner) => {
+                // One that nothing stands in for runs, and that is all that can be known of it.
+                if self.old.is_some() { Standing::Stalled } else { Standing::Up }
+            }
             (ContainerState::Running, Health::Starting) => Standing::Undecided,
             (ContainerState::Running, Health::None | Health::Healthy) => {
                 let app = self.app.app_name.as_str();
@@ -185,6 +198,8 @@ impl<'a> Slot<'a> {
     }
 }
 
+const NO_VERDICT: &str = "its health check does not decide";
+
 /// The look at the end of the monitoring may come as much later.
 const WATCHED_MS: u64 = 5_000;
 
@@ -221,6 +236,7 @@ impl Planner<'_> {
             (Standing::Up, Some(new)) => self.finish(slot, new, steps),
             (Standing::Undecided, Some(new)) => self.await_standing(slot, new, steps),
             (Standing::Unhealthy, Some(new)) => self.failing(slot, new, gate, steps),
+            (Standing::Stalled, Some(new)) => self.restart(slot, new, gate, NO_VERDICT, steps),
             (Standing::Restarting, Some(new)) if self.has_another(slot) => {
                 self.failing(slot, new, gate, steps);
             }
@@ -379,14 +395,22 @@ impl Planner<'_> {
     fn await_standing(&mut self, slot: &Slot<'_>, new: &ObservedContainer, steps: &mut Steps) {
         let is_done = slot.old.is_none() && new.name == slot.app.container_name(slot.replica);
         self.connect(slot, new, steps);
-        if new.health != Health::Starting {
-            // A verdict on health comes as an event; the end of the settling time does not, and
-            // other replicas may be waiting for it.
-            self.plan.recheck(self.inputs.policy.settle_ms);
-        }
+        // A verdict on health comes as an event, if it comes; the end of the monitoring does not,
+        // and other replicas may be waiting for it.
+        self.plan.recheck(match new.verdict_ms {
+            Some(verdict_ms) => verdict_ms + self.inputs.policy.verdict_slack_ms,
+            None => self.monitoring_left(slot),
+        });
         if !is_done {
             self.plan.hold(slot.app.app_name.as_str(), Some(slot.replica), Reason::Settling);
         }
+    }
+
+    /// Until the end of the monitoring of the new container, in ms.
+    fn monitoring_left(&self, slot: &Slot<'_>) -> u64 {
+        let tried = self.memory.attempts(slot.app.app_name.as_str(), &slot.subject());
+        let elapsed = tried.and_then(|tried| self.inputs.now_ms.checked_sub(tried.last_ms));
+        slot.update.monitor_ms.saturating_sub(elapsed.unwrap_or(0))
     }
 
     /// It runs badly. With an old container at hand that one serves again until the next try;
@@ -410,16 +434,30 @@ impl Planner<'_> {
             self.give_up(slot, new, steps);
             return self.keep_old(slot, steps);
         }
+        self.restart(slot, new, gate, "its health check fails", steps);
+    }
+
+    /// Stops the new container and starts it again, with back-off.
+    fn restart(
+        &mut self,
+        slot: &Slot<'_>,
+        new: &ObservedContainer,
+        gate: Gate,
+        why: &str,
+        steps: &mut Steps,
+    ) {
+        let (app, subject) = (slot.app.app_name.as_str(), slot.subject());
         match gate {
             Gate::Open => {
                 self.memory.count(app, &subject, self.inputs.now_ms);
+                self.memory.forget_undecided(&new.id);
                 self.stop(slot, new, steps);
                 steps.push(Phase::Start, app, &slot.target(new), Step::Start);
             }
             Gate::Wait(wait_ms) => {
                 let mut reason = self.backing_off(app, &subject, wait_ms);
                 if let Reason::BackingOff { error, .. } = &mut reason {
-                    "its health check fails".clone_into(error);
+                    why.clone_into(error);
                 }
                 self.plan.hold(app, Some(slot.replica), reason);
             }

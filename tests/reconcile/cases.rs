@@ -160,6 +160,7 @@ impl Case {
             apps: after(&lines, "busy ").map(str::to_owned).collect(),
             pulls: after(&lines, "pulling ").map(|app| (app.to_owned(), version(app))).collect(),
             images: lines.contains(&"removing images"),
+            network: lines.contains(&"creating a network"),
         };
         for line in &lines {
             let words = [
@@ -347,6 +348,7 @@ fn read_container(line: &str, apps: &BTreeMap<&str, &App>) -> ObservedContainer 
         host_ports,
         exit_code: (state == ContainerState::Exited).then_some(137),
         up_seconds: None,
+        verdict_ms: None,
         restarts: 0,
     }
 }

@@ -1,7 +1,7 @@
 //! Updates by `update_config`: which container goes first, how many at once, what a failure does.
 
 use crate::support::{Fault, Sim, app, desired, ids, only, reasons, serving, with};
-use nebula::model::Desired;
+use nebula::model::{ContainerState, Desired, Health};
 use nebula::reconcile::pretend::{Behaviour, World};
 use nebula::reconcile::{Action, Busy, Inputs, Memory, Reason, Step, plan};
 use rstest::rstest;
@@ -229,7 +229,7 @@ fn paused_keeps_what_came_up_and_gives_the_rest_its_old_container() {
     assert_eq!(sim.run_for(A_DAY_MS), 0);
     assert_eq!(sim.most_down, 0);
     // What it runs is healed meanwhile.
-    sim.world.change("web-3", |c| c.state = nebula::model::ContainerState::Exited);
+    sim.world.change("web-3", |c| c.state = ContainerState::Exited);
     sim.world.vanish("web-1");
     sim.behave(NEW, Behaviour::Healthy);
     sim.run_for(600_000);
@@ -265,7 +265,7 @@ fn a_version_that_was_healthy_here_is_healed_and_never_taken_back() {
     let mut sim = device(2, &json!({}));
     sim.desired = declared(NEW, 2, 2, &json!({}));
     sim.converge(60);
-    sim.world.change("web-1", |c| c.health = nebula::model::Health::Unhealthy);
+    sim.world.change("web-1", |c| c.health = Health::Unhealthy);
     sim.behave(NEW, Behaviour::Unhealthy);
     sim.run_for(3_600_000);
     assert_eq!(at_version(&sim, 2), BTreeSet::from([1, 2]));
@@ -422,4 +422,27 @@ fn memory_of_a_healthy_version_survives_the_disk() {
     // One that a newer version wrote and this one cannot read costs no more than itself.
     let odd = kept.replace("\"docker_image\":\"site:1\"", "\"docker_image\":7");
     assert!(serde_json::from_str::<Memory>(&odd).is_ok());
+}
+
+#[test]
+fn inv_25_a_health_check_that_docker_does_not_run_ends_no_update_for_ever() {
+    // Docker 20.10 after a restart with live-restore: `starting` for ever, until a start.
+    let keys = rolling(json!({"parallelism": 1}));
+    let mut sim = device(2, &keys);
+    sim.behave(NEW, Behaviour::Healthy);
+    sim.desired = declared(NEW, 2, 2, &keys);
+    until(&mut sim, |reason| *reason == Reason::Settling);
+    let stall = |sim: &mut Sim, name: &str| {
+        sim.world.change(name, |c| (c.health, c.verdict_ms) = (Health::Starting, Some(3_000)));
+    };
+    stall(&mut sim, "web-1-next");
+    stall(&mut sim, "web-2");
+    assert_eq!(sim.run_for(30_000), 0, "a check may take its time");
+    sim.converge(60);
+    assert_eq!(sim.most_down, 0);
+    // One that was given up for nothing runs, and is left alone.
+    stall(&mut sim, "web-1");
+    assert_eq!(sim.run_for(600_000), 0);
+    sim.desired = declared("site:3", 3, 2, &keys);
+    sim.converge(60);
 }

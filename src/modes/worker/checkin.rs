@@ -40,6 +40,7 @@ pub(super) struct CheckIn {
     outage: Outage,
     clock: ClockWatch,
     desired: watch::Sender<Option<Arc<Desired>>>,
+    asked: CancellationToken,
 }
 
 impl CheckIn {
@@ -68,8 +69,14 @@ impl CheckIn {
             outage: Outage::default(),
             clock: ClockWatch::default(),
             desired: sender,
+            asked: CancellationToken::new(),
         };
         (checkin, receiver)
+    }
+
+    /// Is cancelled when the manager was asked for the first time, whatever came of it.
+    pub(super) fn asked(&self) -> CancellationToken {
+        self.asked.clone()
     }
 
     /// Checks in until the shutdown.
@@ -89,6 +96,7 @@ impl CheckIn {
                     self.retry(failure, error.retry_after())
                 }
             };
+            self.asked.cancel();
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}

@@ -30,8 +30,14 @@ use config::ManagerCredentials;
 use registries::Registries;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+/// How long the first pass waits for the first answer of the manager, or its failure. A manager
+/// that is away refuses at once; a network that swallows requests must not keep a device from
+/// running what it has.
+const FIRST_ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a worker cannot start. Once it runs, nothing ends it but its shutdown.
 #[derive(Debug, thiserror::Error)]
@@ -68,8 +74,16 @@ pub async fn run(
         checkin::CheckIn::new(client, group, config.check_in_time, state.accepted());
     let executor = execute::Executor::new(engine.clone(), registries(&config));
     let reconciler = reconciler::Reconciler::new(engine, executor, policy, state.memory(), desired);
+    let asked = checkin.asked();
     let checking = checkin.run(shutdown.clone());
-    let reconciling = reconciler.run(shutdown);
+    let reconciling = async {
+        // What is kept may be older than what was last carried out: the disk was full, or an old
+        // one was put in.
+        let first_answer = timeout(FIRST_ANSWER_LIMIT, asked.cancelled());
+        if shutdown.run_until_cancelled(first_answer).await.is_some() {
+            reconciler.run(shutdown.clone()).await;
+        }
+    };
     tokio::join!(checking, reconciling);
     info!("worker stopped; its containers go on running");
     Ok(())

@@ -202,7 +202,7 @@ impl Reconciler {
         let mut busy = Busy::default();
         for (piece, _) in self.pieces.values() {
             match piece {
-                Piece::Network => {}
+                Piece::Network => busy.network = true,
                 Piece::Images => busy.images = true,
                 Piece::App(app) => {
                     busy.apps.insert(app.clone());
