@@ -22,10 +22,10 @@ pub(super) fn of(address: &str, root: &str) -> Option<Disk> {
     } else {
         return None;
     };
-    statvfs(path).ok().map(disk)
+    statvfs(path).ok().as_ref().map(disk)
 }
 
-fn disk(seen: StatVfs) -> Disk {
+fn disk(seen: &StatVfs) -> Disk {
     let kept_for_root = seen.f_bfree.saturating_sub(seen.f_bavail);
     let blocks = seen.f_blocks.saturating_sub(kept_for_root);
     Disk {

@@ -44,8 +44,9 @@ const QUESTION_LIMIT: Duration = Duration::from_secs(15);
 const CHANGE_LIMIT: Duration = Duration::from_secs(120);
 /// How long Docker lets a container end by itself that was made with nothing said of it.
 const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(10);
-/// How long a pull may show no progress before it is given up and begun again. Layers that are
-/// complete are kept by the engine.
+/// How long a pull may show no progress before it is given up and begun again. Long, because much
+/// is lost by it: within a pull Docker takes up a layer where its connection broke, but of a pull
+/// that ended engines without containerd's image store keep no layer at all.
 const PULL_STALL_LIMIT: Duration = Duration::from_secs(300);
 /// The operation of fetching an image, in errors.
 const PULL: &str = "pull";
@@ -374,7 +375,20 @@ impl ContainerEngine for DockerEngine {
     }
 
     async fn remove_image(&self, id: &str, names: &[String]) -> Result<(), EngineError> {
+        const OPERATION: &str = "remove the image";
         let Connection { docker, .. } = self.connection().await?;
+        // Docker keeps an image in use, but lets all its names go except the last.
+        let users = HashMap::from([("ancestor", vec![id.to_owned()])]);
+        match self.list(&docker, &users).await {
+            Ok(users) if users.is_empty() => {}
+            Ok(_) => {
+                let message = "a container uses it".to_owned();
+                return Err(EngineError::Refused { operation: OPERATION, message });
+            }
+            // An image that is gone is nobody's ancestor.
+            Err(EngineError::Refused { .. }) => {}
+            Err(error) => return Err(error),
+        }
         if names.is_empty() {
             return self.remove_reference(&docker, id).await;
         }
@@ -383,7 +397,7 @@ impl ContainerEngine for DockerEngine {
         for name in names {
             let inspect = docker.inspect_image(name);
             match self.ask("inspect an image", QUESTION_LIMIT, inspect).await {
-                Ok(named) if named.id.as_deref() == Some(id) => {
+                Ok(found) if found.id.as_deref() == Some(id) => {
                     self.remove_reference(&docker, name).await?;
                 }
                 // The name went to another image, or was gone with one before it.

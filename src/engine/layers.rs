@@ -73,11 +73,14 @@ impl Layers {
 
     /// Does what is still to come fit? `before` is the disk as it was when the pull began.
     pub(super) fn check(&self, before: Disk, now: Disk) -> Result<(), TooLarge> {
+        let to_come: u64 = self.0.values().map(|l| 2 * l.total - l.fetched - l.unpacked).sum();
+        if to_come == 0 {
+            return Ok(());
+        }
         let reserve = now.reserve_bytes();
         if now.free_bytes < reserve {
             return Err(self.overflown(before));
         }
-        let to_come: u64 = self.0.values().map(|l| 2 * l.total - l.fetched - l.unpacked).sum();
         if to_come > now.free_bytes - reserve {
             return Err(TooLarge { needed_bytes: 2 * self.total() + reserve });
         }

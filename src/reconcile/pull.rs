@@ -226,8 +226,9 @@ impl Planner<'_> {
         let since_ms = begun.map(|turn| turn.since_ms).filter(|since| *since <= now_ms);
         let since_ms = since_ms.unwrap_or(now_ms);
         turns.insert(wanted.owner.to_owned(), Turn { version: wanted.version.clone(), since_ms });
-        let subject = format!("{}/{}", wanted.owner, wanted.version);
-        let turn_ms = since_ms.saturating_add(policy.share(policy.pull_spread_ms, &subject));
+        // The same for all that is declared together, and another one for each change.
+        let share = policy.share(policy.pull_spread_ms, &format!("turn {since_ms}"));
+        let turn_ms = since_ms.saturating_add(share);
         let wait_ms = turn_ms.checked_sub(now_ms).filter(|wait| *wait > 0)?;
         self.plan.recheck(wait_ms);
         Some(Reason::TakingTurns { image: wanted.reference.as_str().to_owned(), wait_ms })

@@ -64,6 +64,7 @@ fn environment_names_are_the_originals_or_have_our_prefix() {
         "tls_client_ca_file",
         "hostname",
         "docker_host",
+        "prune_disk_percent",
     ];
     for table in tables::ALL {
         for key in table.keys() {

@@ -80,6 +80,7 @@ pub(crate) struct Layer {
 
 /// The largest layer of an image in the open registry.
 pub(crate) async fn largest_layer(image: &str) -> Layer {
+    nebula::client::install_crypto_provider();
     let (registry, rest) = image.split_once('/').expect("a registry");
     let (name, tag) = rest.split_once(':').expect("a tag");
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
@@ -119,6 +120,7 @@ async fn pull_that_does_not_fit_is_refused_with_numbers_and_made_when_there_is_r
     world.manager.declare(&[fine, app("big", 1, &json!({"docker_image": large}))]);
     let memory = world.data_file("memory.json");
     until("it is known how much room it needs", || async {
+        assert!(docker_used(&small.root).await < 100, "the disk was filled before it was known");
         std::fs::read_to_string(&memory).is_ok_and(|text| text.contains("needed_bytes"))
     })
     .await;
@@ -214,10 +216,11 @@ async fn inv_26_full_disks_end_nothing_and_what_was_asked_is_done_when_there_is_
     mount(&["-t", "tmpfs", "-o", "size=64k", "nebula"], &data).await;
     let web = |id: u64, image: &str| app("web", id, &json!({"docker_image": image}));
     let steady = app("steady", 1, &json!({}));
+    let environment = world.environment();
     let start = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nebula"));
         let full = std::fs::File::options().write(true).open("/dev/full").expect("a full disk");
-        command.arg("worker").envs(world.environment()).stderr(full).kill_on_drop(true);
+        command.arg("worker").envs(&environment).stderr(full).kill_on_drop(true);
         command.spawn().expect("the binary")
     };
     let mut process = start();

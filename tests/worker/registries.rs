@@ -19,6 +19,13 @@ fn private() -> String {
     format!("{}:1", variable("NEBULA_TEST_PRIVATE_SITE"))
 }
 
+/// A device to which the private image is new: what is there would do when it cannot be pulled.
+async fn device_without_the_image() -> World {
+    let world = World::new().await;
+    world.docker.try_run(&["rmi", &private()]).await;
+    world
+}
+
 fn write_config(world: &mut World, config: &Value) {
     let folder = world.folder.path().join("docker-config");
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -34,7 +41,7 @@ fn auth_of(password: &str) -> String {
 
 #[tokio::test]
 async fn config_of_docker_gives_credentials_and_is_read_anew_at_each_pull() {
-    let mut world = World::new().await;
+    let mut world = device_without_the_image().await;
     let registry = variable("NEBULA_TEST_PRIVATE_REGISTRY");
     write_config(&mut world, &json!({"auths": {&registry: {"auth": auth_of("expired")}}}));
     let worker = world.worker();
@@ -61,7 +68,7 @@ fn write_helper(folder: &Path, name: &str, script: &str) {
 
 #[tokio::test]
 async fn helpers_give_credentials_and_a_broken_one_is_passed_over() {
-    let mut world = World::new().await;
+    let mut world = device_without_the_image().await;
     let registry = variable("NEBULA_TEST_PRIVATE_REGISTRY");
     let helpers = world.folder.path().join("bin");
     std::fs::create_dir(&helpers).expect("a folder");
@@ -83,7 +90,7 @@ async fn helpers_give_credentials_and_a_broken_one_is_passed_over() {
     write_helper(
         &helpers,
         "hangs",
-        &format!("echo {password}; sleep 100000 & echo $! >{}; wait", orphan.display()),
+        &format!("echo '{password}'; sleep 100000 & echo $! >{}; wait", orphan.display()),
     );
     write_config(
         &mut world,
@@ -145,6 +152,9 @@ struct Request {
     range_from: Option<usize>,
 }
 
+/// What an answer begins with that stops in the middle and keeps the connection.
+const STALL: &[u8] = b"stall";
+
 /// A registry that stands before the real one.
 struct Front {
     address: String,
@@ -186,6 +196,8 @@ async fn serve(mut connection: TcpStream, seen: Arc<Mutex<Vec<Request>>>, answer
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match connection.read_u8().await {
+            // Docker tries TLS first, and would wait for its answer.
+            Ok(0x16) if head.is_empty() => return,
             Ok(byte) => head.push(byte),
             Err(_) => return,
         }
@@ -202,6 +214,10 @@ async fn serve(mut connection: TcpStream, seen: Arc<Mutex<Vec<Request>>>, answer
         let real = variable("NEBULA_TEST_REGISTRY");
         response("307 Temporary Redirect", &format!("location: http://{real}{path}\r\n"), b"")
     });
+    if let Some(bytes) = bytes.strip_prefix(STALL) {
+        let _ = connection.write_all(&bytes[..bytes.len() / 2]).await;
+        return std::future::pending().await;
+    }
     // Docker may have gone away meanwhile, which is its right.
     let _ = connection.write_all(&bytes).await;
     let _ = connection.shutdown().await;
@@ -283,6 +299,33 @@ async fn registry_that_says_how_long_is_left_alone_so_long_and_then_gives_the_im
     for image in [&one, &two] {
         world.docker.run(&["rmi", image]).await;
     }
+}
+
+#[tokio::test]
+async fn pull_that_was_let_go_of_while_its_registry_stalled_is_begun_again() {
+    let world = World::new().await;
+    let image = crate::disk::push_large(&world.docker, "stalled", 8).await;
+    let blob = crate::disk::largest_layer(&image).await;
+    let (digest, path) = (blob.digest.clone(), format!("/v2/stalled/blobs/{}", blob.digest));
+    let has_stalled = Mutex::new(false);
+    let front = Front::start(Box::new(move |request| {
+        if request.path == "/v2/" {
+            return Some(response("200 OK", "", b"{}"));
+        }
+        let mut has_stalled = has_stalled.lock().expect("no panic holds it");
+        let stalls = request.path == path && !std::mem::replace(&mut *has_stalled, true);
+        stalls.then(|| [STALL, response("200 OK", "", &blob.bytes).as_slice()].concat())
+    }))
+    .await;
+    let engine = Arc::new(DockerEngine::new(world.docker.host.clone()));
+    let stalled = ImageReference::parse(&front.image("stalled:1")).expect("an image");
+    let (pulling, reference) = (engine.clone(), stalled.clone());
+    let pull = tokio::spawn(async move { pulling.pull(&reference, None).await });
+    until("its layer is asked for", || async { !front.seen(&digest).is_empty() }).await;
+    pull.abort();
+    engine.pull(&stalled, None).await.expect("an image");
+    assert_eq!(front.seen(&digest).len(), 2, "{:?}", front.seen(&digest));
+    world.docker.run(&["rmi", stalled.as_str()]).await;
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ const KEYS: &[Key] = &[
         kind: Kind::Text,
         fallback: Fallback::Value("https://index.docker.io/v1/"),
         secret: false,
-        help: "The registry to which user and password below belong.",
+        help: "The registry to which user and password below belong; those of any other are taken from the `config.json` of Docker's command line.",
     },
     Key {
         name: "registry_auth_user",
@@ -118,7 +118,7 @@ const KEYS: &[Key] = &[
         kind: Kind::Number { min: 0, max: 86_400, unit: "seconds" },
         fallback: Fallback::Value("0"),
         secret: false,
-        help: "The longest random wait before a change is carried out, so that a fleet does not pull an image in one moment.",
+        help: "The longest random wait before an image is pulled, once for each change, so that a fleet does not pull it in one moment.",
     },
     Key {
         name: "prune_disk_percent",

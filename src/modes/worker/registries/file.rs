@@ -1,6 +1,6 @@
 //! The `config.json` of Docker's command line, as far as it names credentials.
 //!
-//! Read with our own code, because the crate for it (docker_credential) waits for a helper without
+//! Read with our own code, because the crate for it (`docker_credential`) waits for a helper without
 //! a limit, on the calling thread, and cannot let go of one that hangs.
 
 use crate::engine::RegistryLogin;
