@@ -186,7 +186,7 @@ impl Memory {
 
     /// The images that an app may go back to, by familiar name and by id: the name may have gone
     /// to a newer build.
-    pub(super) fn kept_images(&self) -> BTreeSet<String> {
+    pub fn kept_images(&self) -> BTreeSet<String> {
         let name = |healthy: &Healthy| healthy.app.spec.container.docker_image.familiar();
         let names = self.healthy.values().map(name);
         names.chain(self.healthy.values().filter_map(|kept| kept.image_id.clone())).collect()
