@@ -173,6 +173,7 @@ impl Case {
                 "disk ",
                 "prune ",
                 "removing images",
+                "creating a network",
                 "refused by ",
                 "room for ",
                 "spread ",
