@@ -71,7 +71,8 @@ impl UpdateConfig {
     pub(super) fn decode(value: Value, unknown: Unknown) -> Result<Self, String> {
         let mut fields = Fields::inner(value)?;
         let decoded = Self {
-            parallelism: Optional::take(&mut fields, "parallelism", parallelism).after(None),
+            parallelism: Optional::take(&mut fields, "parallelism", |v| parallelism(&v))
+                .after(None),
             delay: Optional::take(&mut fields, "delay", duration).after(None),
             monitor: Optional::take(&mut fields, "monitor", duration).after(None),
             order: Optional::take(&mut fields, "order", |v| word(v, &ORDERS)).after(None),
@@ -85,8 +86,8 @@ impl UpdateConfig {
     }
 }
 
-fn parallelism(value: Value) -> Result<u64, String> {
-    let number = unsigned(&value)?;
+fn parallelism(value: &Value) -> Result<u64, String> {
+    let number = unsigned(value)?;
     if number > MOST_AT_ONCE {
         return Err(format!("must be at most {MOST_AT_ONCE}, and 0 for all at once"));
     }

@@ -102,7 +102,7 @@ impl<'a> Slot<'a> {
         self.old_serves() && self.new.is_none_or(|new| new.state != ContainerState::Running)
     }
 
-    fn is_stalled(&self, new: &ObservedContainer, planner: &Planner<'_>) -> bool {
+    fn is_stalled(new: &ObservedContainer, planner: &Planner<'_>) -> bool {
         let waited_ms = planner.memory.undecided_ms(&new.id, planner.inputs.now_ms);
         let slack_ms = planner.inputs.policy.verdict_slack_ms;
         new.verdict_ms.is_some_and(|verdict_ms| waited_ms > verdict_ms.saturating_add(slack_ms))
@@ -121,7 +121,7 @@ impl<'a> Slot<'a> {
         let Some(new) = self.new else { return Standing::Absent };
         match (new.state, new.health) {
             (ContainerState::Running, Health::Unhealthy) => Standing::Unhealthy,
-            (ContainerState::Running, Health::Starting) if self.is_stalled(new, planner) => {
+            (ContainerState::Running, Health::Starting) if Self::is_stalled(new, planner) => {
                 // One that nothing stands in for runs, and that is all that can be known of it.
                 if self.old.is_some() { Standing::Stalled } else { Standing::Up }
             }
@@ -283,7 +283,7 @@ impl Planner<'_> {
         }
         self.memory.count(app, &slot.subject(), self.inputs.now_ms);
         let target = slot.create(&slot.free_name(self.inputs.observed, None), steps);
-        self.change_over(slot, &target, steps);
+        Self::change_over(slot, &target, steps);
     }
 
     /// The new container is there and does not run.
@@ -312,24 +312,24 @@ impl Planner<'_> {
             // removed and made again. A fresh one is not.
             steps.push(Phase::Clear, app, &slot.target(new), Step::Remove);
             let target = slot.create(&slot.free_name(self.inputs.observed, Some(&new.id)), steps);
-            self.change_over(slot, &target, steps);
+            Self::change_over(slot, &target, steps);
         } else {
             self.connect(slot, new, steps);
-            self.change_over(slot, &slot.target(new), steps);
+            Self::change_over(slot, &slot.target(new), steps);
         }
     }
 
     /// Starts the new container, and stops the old one before where both cannot run.
-    fn change_over(&mut self, slot: &Slot<'_>, new: &Target, steps: &mut Steps) {
+    fn change_over(slot: &Slot<'_>, new: &Target, steps: &mut Steps) {
         let stays =
             |old: &&ObservedContainer| old.state == ContainerState::Running && slot.is_start_first;
         if let Some(old) = slot.old.filter(|old| !stays(old)) {
-            self.stop(slot, old, steps);
+            Self::stop(slot, old, steps);
         }
         steps.push(Phase::Start, slot.app.app_name.as_str(), new, Step::Start);
     }
 
-    fn stop(&mut self, slot: &Slot<'_>, container: &ObservedContainer, steps: &mut Steps) {
+    fn stop(slot: &Slot<'_>, container: &ObservedContainer, steps: &mut Steps) {
         let app = slot.app.app_name.as_str();
         let target = slot.target(container);
         if container.state == ContainerState::Paused {
@@ -451,7 +451,7 @@ impl Planner<'_> {
             Gate::Open => {
                 self.memory.count(app, &subject, self.inputs.now_ms);
                 self.memory.forget_undecided(&new.id);
-                self.stop(slot, new, steps);
+                Self::stop(slot, new, steps);
                 steps.push(Phase::Start, app, &slot.target(new), Step::Start);
             }
             Gate::Wait(wait_ms) => {
@@ -487,7 +487,7 @@ impl Planner<'_> {
         match self.gate(app, &subject) {
             Gate::Open => {
                 self.memory.count(app, &subject, self.inputs.now_ms);
-                self.stop(slot, new, steps);
+                Self::stop(slot, new, steps);
             }
             Gate::Wait(wait_ms) => {
                 let reason = self.backing_off(app, &subject, wait_ms);

@@ -14,8 +14,8 @@ use super::memory::Healthy;
 use super::ports::Ports;
 use super::replica::{Slot, Standing};
 use crate::model::{
-    App, AppVersion, ContainerState, FailureAction, HostPort, NetworkName, ObservedContainer,
-    UpdateOrder,
+    App, AppVersion, ComposeDuration, ContainerState, FailureAction, HostPort, NetworkName,
+    ObservedContainer, UpdateOrder,
 };
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ impl<'a> Update<'a> {
         let is_rolling = app.spec.rolling_restart || config.is_some();
         let given = config.and_then(|config| config.parallelism);
         let parallelism = given.unwrap_or(u64::from(is_rolling));
-        let ms = |duration: Option<&crate::model::ComposeDuration>| duration.map(|it| it.as_ms());
+        let ms = |duration: Option<&ComposeDuration>| duration.map(ComposeDuration::as_ms);
         let monitor_ms = ms(config.and_then(|config| config.monitor.as_ref()));
         Self {
             app,
@@ -125,22 +125,18 @@ impl Planner<'_> {
         let failed = app.app_id;
         let is_other = |kept: &&Healthy| kept.app.version() != declared.version;
         let healthy = self.memory.healthy(name).filter(is_other);
-        match healthy.filter(|_| declared.failure_action == FailureAction::Rollback).cloned() {
-            Some(healthy) => {
-                let reason = Reason::WentBack { failed, to: healthy.app.app_id, error };
-                self.plan.hold(name, None, reason);
-                let image_id =
-                    healthy.image_id.as_deref().filter(|id| self.has_lost_name(&healthy.app, id));
-                let back =
-                    Update { image_id, ..Update::of(&healthy.app, Course::WentBack, policy) };
-                self.run(&back, containers, ports, steps);
-            }
-            None => {
-                self.plan.hold(name, None, Reason::UpdatePaused { failed, error });
-                let paused = Update { course: Course::Paused, ..declared };
-                self.run(&paused, containers, ports, steps);
-            }
-        }
+        let rolls_back = declared.failure_action == FailureAction::Rollback;
+        let Some(healthy) = healthy.filter(|_| rolls_back).cloned() else {
+            self.plan.hold(name, None, Reason::UpdatePaused { failed, error });
+            let paused = Update { course: Course::Paused, ..declared };
+            return self.run(&paused, containers, ports, steps);
+        };
+        let reason = Reason::WentBack { failed, to: healthy.app.app_id, error };
+        self.plan.hold(name, None, reason);
+        let is_lost = |id: &&str| self.has_lost_name(&healthy.app, id);
+        let image_id = healthy.image_id.as_deref().filter(is_lost);
+        let back = Update { image_id, ..Update::of(&healthy.app, Course::WentBack, policy) };
+        self.run(&back, containers, ports, steps);
     }
 
     /// Is an image here that its app's name for it does not stand for any more? A newer build was
