@@ -382,7 +382,20 @@ impl ContainerEngine for DockerEngine {
     }
 
     async fn remove_image(&self, id: &str, names: &[String]) -> Result<(), EngineError> {
+        const OPERATION: &str = "remove the image";
         let Connection { docker, .. } = self.connection().await?;
+        // Docker keeps an image in use, but lets all its names go except the last.
+        let users = HashMap::from([("ancestor", vec![id.to_owned()])]);
+        match self.list(&docker, &users).await {
+            Ok(users) if users.is_empty() => {}
+            Ok(_) => {
+                let message = "a container uses it".to_owned();
+                return Err(EngineError::Refused { operation: OPERATION, message });
+            }
+            // An image that is gone is nobody's ancestor.
+            Err(EngineError::Refused { .. }) => {}
+            Err(error) => return Err(error),
+        }
         if names.is_empty() {
             return self.remove_reference(&docker, id).await;
         }

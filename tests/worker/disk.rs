@@ -120,6 +120,7 @@ async fn pull_that_does_not_fit_is_refused_with_numbers_and_made_when_there_is_r
     world.manager.declare(&[fine, app("big", 1, &json!({"docker_image": large}))]);
     let memory = world.data_file("memory.json");
     until("it is known how much room it needs", || async {
+        assert!(docker_used(&small.root).await < 100, "the disk was filled before it was known");
         std::fs::read_to_string(&memory).is_ok_and(|text| text.contains("needed_bytes"))
     })
     .await;

@@ -19,6 +19,13 @@ fn private() -> String {
     format!("{}:1", variable("NEBULA_TEST_PRIVATE_SITE"))
 }
 
+/// A device to which the private image is new: what is there would do when it cannot be pulled.
+async fn device_without_the_image() -> World {
+    let world = World::new().await;
+    world.docker.try_run(&["rmi", &private()]).await;
+    world
+}
+
 fn write_config(world: &mut World, config: &Value) {
     let folder = world.folder.path().join("docker-config");
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -34,7 +41,7 @@ fn auth_of(password: &str) -> String {
 
 #[tokio::test]
 async fn config_of_docker_gives_credentials_and_is_read_anew_at_each_pull() {
-    let mut world = World::new().await;
+    let mut world = device_without_the_image().await;
     let registry = variable("NEBULA_TEST_PRIVATE_REGISTRY");
     write_config(&mut world, &json!({"auths": {&registry: {"auth": auth_of("expired")}}}));
     let worker = world.worker();
@@ -61,7 +68,7 @@ fn write_helper(folder: &Path, name: &str, script: &str) {
 
 #[tokio::test]
 async fn helpers_give_credentials_and_a_broken_one_is_passed_over() {
-    let mut world = World::new().await;
+    let mut world = device_without_the_image().await;
     let registry = variable("NEBULA_TEST_PRIVATE_REGISTRY");
     let helpers = world.folder.path().join("bin");
     std::fs::create_dir(&helpers).expect("a folder");
