@@ -47,9 +47,9 @@ fn removed(plan: &Plan) -> Vec<&str> {
 /// `memory` is that of the plan: with it an app goes back to another version than before.
 fn assert_needed_stay(sim: &Sim, memory: &Memory, plan: &Plan) {
     let observed = sim.observe();
-    for name in memory.kept_images() {
-        let kept = sim.world.images.get(&name).map(String::as_str);
-        assert!(!removed(plan).into_iter().any(|id| Some(id) == kept), "inv 27, kept: {plan}");
+    for name_or_id in memory.kept_images() {
+        let kept = sim.world.images.get(&name_or_id).unwrap_or(&name_or_id);
+        assert!(!removed(plan).contains(&kept.as_str()), "inv 27, kept: {plan}");
     }
     for id in removed(plan) {
         assert!(!observed.used_images.contains(id), "inv 27, in use: {plan}");
