@@ -422,7 +422,8 @@ impl Planner<'_> {
             Health::Unhealthy => "the new container is unhealthy",
             _ => "the new container does not stay up",
         };
-        if self.has_another(slot) {
+        // One that was found like this, and was not started here as far as is known, has its try.
+        if self.has_another(slot) && self.memory.attempts(app, &subject).is_some() {
             self.new_failed(slot, error);
         }
         if slot.old.is_some() {

@@ -176,6 +176,7 @@ impl Beginning {
     fn sim(&self) -> Sim {
         let wires: Vec<Value> = self.apps.iter().enumerate().map(|(i, app)| app.wire(i)).collect();
         let mut sim = Sim::new(desired(&wires), &IMAGES);
+        sim.declares_again = 2 * self.apps.len();
         sim.world.networks.insert("nebula".to_owned());
         put_images(&mut sim, 0..IMAGES.len());
         sim.world.foreign.push(("foreign".to_owned(), BTreeSet::from([HostPort::tcp(22)])));

@@ -20,6 +20,7 @@ fn read_app(keys: Value) -> Result<AppSpec, Invalid> {
     AppFields::decode(body(keys), None, Unknown::Refuse)?.into_spec()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the tables read better without references")]
 fn app(keys: Value) -> App {
     let spec = read_app(keys.clone()).unwrap_or_else(|invalid| panic!("{keys}: {invalid}"));
     let app_name = Name::new("web").expect("a name");
@@ -33,6 +34,7 @@ fn read_job(mut keys: Value) -> Result<CronJob, Invalid> {
     Ok(CronJob { identity: Identity::default(), cron_job_id: 1, cron_job_name, spec })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the tables read better without references")]
 fn refusal(key: &str, value: Value) -> String {
     let invalid = read_app(json!({ key: value.clone() })).expect_err(&format!("{key}: {value}"));
     assert_eq!(invalid.fields.keys().collect::<Vec<_>>(), [key], "{key}: {value}");

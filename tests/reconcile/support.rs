@@ -6,7 +6,9 @@ use nebula::model::{
     ObservedContainer,
 };
 use nebula::reconcile::pretend::{Behaviour, World};
-use nebula::reconcile::{Action, Busy, Inputs, Memory, Plan, Policy, Reason, Step, check, plan};
+use nebula::reconcile::{
+    Action, Busy, Hold, Inputs, Memory, Plan, Policy, Reason, Step, check, plan,
+};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,6 +94,8 @@ pub(crate) struct Sim {
     pub(crate) served: BTreeMap<String, BTreeSet<u32>>,
     /// The most of them that were down at once.
     pub(crate) most_down: usize,
+    /// How often somebody declares again what was held back, as odd beginnings can make it be.
+    pub(crate) declares_again: usize,
 }
 
 impl Sim {
@@ -110,6 +114,7 @@ impl Sim {
             steps: 0,
             served: BTreeMap::new(),
             most_down: 0,
+            declares_again: 0,
         }
     }
 
@@ -200,7 +205,7 @@ impl Sim {
         broken: &mut BTreeSet<String>,
     ) {
         match (action, result) {
-            (Action::CreateNetwork { .. }, Ok(())) => {}
+            (Action::CreateNetwork { .. } | Action::RemoveImage { .. }, Ok(())) => {}
             (Action::CreateNetwork { name }, Err(error)) => {
                 self.memory.network_failed(name, &error);
             }
@@ -208,7 +213,6 @@ impl Sim {
                 let id = &self.world.images[&image.familiar()];
                 self.memory.pulled(app, version, image, id);
             }
-            (Action::RemoveImage { .. }, Ok(())) => {}
             (Action::RemoveImage { id, .. }, Err(error)) => self.memory.image_kept(id, &error),
             (Action::Pull { app, version, .. }, Err(error)) => {
                 self.memory.pull_failed(app, version, &error);
@@ -264,6 +268,13 @@ impl Sim {
             let made = self.pass();
             if made.actions.is_empty() && made.holds.is_empty() {
                 return passes;
+            }
+            let is_held_back = |hold: &Hold| {
+                matches!(hold.reason, Reason::WentBack { .. } | Reason::UpdatePaused { .. })
+            };
+            if self.declares_again > 0 && made.holds.iter().any(is_held_back) {
+                self.declares_again -= 1;
+                self.declare_again();
             }
             self.step_clock(&made);
         }

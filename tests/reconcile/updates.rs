@@ -21,6 +21,7 @@ fn declared(image: &str, id: u64, replicas: u64, keys: &Value) -> Desired {
     desired(&[web(image, id, replicas, keys)])
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the tables read better without references")]
 fn rolling(keys: Value) -> Value {
     json!({"update_config": keys})
 }

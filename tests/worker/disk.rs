@@ -63,9 +63,10 @@ pub(crate) async fn push_large(docker: &Docker, name: &str, megabytes: u64) -> S
     std::fs::write(folder.path().join("Dockerfile"), recipe).expect("a file");
     let tag = format!("{}/{name}:1", variable("NEBULA_TEST_REGISTRY"));
     let context = folder.path().display().to_string();
-    let mut build = Command::new("docker");
-    build.env("DOCKER_HOST", &docker.host).env("DOCKER_BUILDKIT", "0");
-    let built = build.args(["build", "-q", "-t", &tag, &context]).output().await.expect("docker");
+    let mut docker_build = Command::new("docker");
+    docker_build.env("DOCKER_HOST", &docker.host).env("DOCKER_BUILDKIT", "0");
+    docker_build.args(["build", "-q", "-t", &tag, &context]);
+    let built = docker_build.output().await.expect("docker");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     docker.run(&["push", "-q", &tag]).await;
     docker.run(&["rmi", &tag]).await;
