@@ -214,10 +214,11 @@ async fn inv_26_full_disks_end_nothing_and_what_was_asked_is_done_when_there_is_
     mount(&["-t", "tmpfs", "-o", "size=64k", "nebula"], &data).await;
     let web = |id: u64, image: &str| app("web", id, &json!({"docker_image": image}));
     let steady = app("steady", 1, &json!({}));
+    let environment = world.environment();
     let start = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nebula"));
         let full = std::fs::File::options().write(true).open("/dev/full").expect("a full disk");
-        command.arg("worker").envs(world.environment()).stderr(full).kill_on_drop(true);
+        command.arg("worker").envs(&environment).stderr(full).kill_on_drop(true);
         command.spawn().expect("the binary")
     };
     let mut process = start();

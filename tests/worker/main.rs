@@ -2,13 +2,23 @@
 //! anything. `make test` brings up what these tests need.
 
 mod apps;
+mod binary;
+mod counts;
 mod cron_jobs;
+mod daemon;
+mod declared;
 mod disk;
 mod docker;
 mod engine;
 mod faults;
+mod healing;
 mod kill;
 mod manager;
 mod odd_answers;
+mod probe;
+mod random;
 mod registries;
+mod replicas;
+mod shop;
+mod updates;
 mod world;
