@@ -11,18 +11,20 @@
 //! - `site health` asks the running server and exits 0 or 1 (the image's HEALTHCHECK)
 //! - `site version` prints the version
 //!
-//! Environment: `PORT` (80), `GREETING`, `SITE_VERSION` (set by the image), `FAIL_HEALTH=1` (never
-//! healthy), `EXIT_AFTER_MS` and `EXIT_CODE` (0) (ends by itself, for tests of restarts).
+//! Environment: `PORT` (80), `GREETING`, `SITE_VERSION` (set by the image). For tests of what may go
+//! wrong with an app: `FAIL_HEALTH=1` (never healthy), `HEALTHY_AFTER_MS` (not healthy before),
+//! `UNHEALTHY_AFTER_MS` (not healthy from then on), `EXIT_AFTER_MS` and `EXIT_CODE` (0) (ends by
+//! itself), `HOLD_MEMORY_MB` (uses that much).
 //!
-//! There is no signal handler: the standard library offers none, and a page keeps no state that an
-//! orderly end would save. As PID 1 it would therefore ignore SIGTERM, so the image declares
-//! `STOPSIGNAL SIGKILL`: `docker stop` ends it at once instead of after ten seconds of waiting.
+//! SIGTERM ends it in order: it says that it is not well, so that a load balancer passes it over,
+//! answers everyone who is connected already, and ends with 0.
 
 use std::env;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,10 @@ const CLIENT_DEADLINE: Duration = Duration::from_secs(5);
 const CONNECTIONS_MAX: usize = 128;
 
 static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
+/// Set by SIGTERM.
+static IS_STOPPING: AtomicBool = AtomicBool::new(false);
+/// When the server started.
+static STARTED: OnceLock<Instant> = OnceLock::new();
 
 fn main() -> ExitCode {
     match env::args().nth(1).as_deref() {
@@ -75,10 +81,18 @@ fn port() -> u16 {
 }
 
 fn healthy() -> bool {
+    let up = STARTED.get_or_init(Instant::now).elapsed();
+    let is_past = |name| number(name).map(Duration::from_millis).map(|limit| up >= limit);
     variable("FAIL_HEALTH").as_deref() != Some("1")
+        && is_past("HEALTHY_AFTER_MS") != Some(false)
+        && is_past("UNHEALTHY_AFTER_MS") != Some(true)
+        && !IS_STOPPING.load(Ordering::Relaxed)
 }
 
 fn serve() -> ExitCode {
+    // Before the first thread, for threads inherit what is blocked.
+    let terminated = sigterm::block();
+    STARTED.get_or_init(Instant::now);
     if let Some(milliseconds) = number("EXIT_AFTER_MS") {
         let code = number("EXIT_CODE").unwrap_or(0);
         thread::spawn(move || {
@@ -86,6 +100,9 @@ fn serve() -> ExitCode {
             std::process::exit(code);
         });
     }
+    // Ones, for the kernel gives no memory to zeros that nobody wrote.
+    let _held =
+        number("HOLD_MEMORY_MB").map(|mb: usize| std::hint::black_box(vec![1_u8; mb << 20]));
     let listener = match TcpListener::bind((Ipv4Addr::UNSPECIFIED, port())) {
         Ok(listener) => listener,
         Err(error) => {
@@ -93,12 +110,37 @@ fn serve() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    thread::spawn(move || {
+        sigterm::wait(&terminated);
+        IS_STOPPING.store(true, Ordering::Relaxed);
+        // `accept` waits for a connection and for nothing else: so it gets one.
+        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, port()));
+    });
     let _ = writeln!(io::stdout(), "site {} listens on port {}", version(), port());
+    accept(&listener);
+    drop(listener);
+    let deadline = Instant::now() + CLIENT_DEADLINE;
+    while CONNECTIONS.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
+    }
+    ExitCode::SUCCESS
+}
+
+/// Serves until SIGTERM, and after it all who are connected already.
+fn accept(listener: &TcpListener) {
     loop {
-        let Ok((stream, _)) = listener.accept() else {
-            // Out of file descriptors, most likely: give the open connections time to end.
-            thread::sleep(Duration::from_millis(50));
-            continue;
+        // A listener that cannot be made so would keep us from ending.
+        if IS_STOPPING.load(Ordering::Relaxed) && listener.set_nonblocking(true).is_err() {
+            return;
+        }
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(_) => {
+                // Out of file descriptors, most likely: give the open connections time to end.
+                thread::sleep(Duration::from_millis(50));
+                continue;
+            }
         };
         if CONNECTIONS.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
             CONNECTIONS.fetch_sub(1, Ordering::Relaxed);
@@ -112,6 +154,45 @@ fn serve() -> ExitCode {
         if answered.is_err() {
             CONNECTIONS.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// SIGTERM as something to wait for. The standard library has nothing for signals, so these are
+/// libc's own functions; waiting needs no handler and none of a handler's care.
+mod sigterm {
+    /// What libc keeps a set of signals in: 128 bytes on Linux.
+    #[repr(C, align(8))]
+    pub struct Set([u8; 128]);
+
+    const SIGTERM: i32 = 15;
+    const SIG_BLOCK: i32 = 0;
+
+    unsafe extern "C" {
+        fn sigemptyset(set: *mut Set) -> i32;
+        fn sigaddset(set: *mut Set, signal: i32) -> i32;
+        fn pthread_sigmask(how: i32, set: *const Set, old: *mut Set) -> i32;
+        fn sigwait(set: *const Set, signal: *mut i32) -> i32;
+    }
+
+    /// Keeps SIGTERM back, in this thread and those that it starts. Without it the kernel drops
+    /// the signal: this is PID 1 of its container.
+    pub fn block() -> Set {
+        let mut set = Set([0; 128]);
+        // SAFETY: `set` is as large and as aligned as libc's own, and outlives the calls; no old
+        // set is asked for.
+        unsafe {
+            sigemptyset(&raw mut set);
+            sigaddset(&raw mut set, SIGTERM);
+            pthread_sigmask(SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        }
+        set
+    }
+
+    /// Returns when SIGTERM came.
+    pub fn wait(set: &Set) {
+        let mut signal = 0;
+        // SAFETY: both outlive the call.
+        while unsafe { sigwait(set, &raw mut signal) } != 0 {}
     }
 }
 

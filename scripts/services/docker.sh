@@ -5,8 +5,10 @@
 # Exports:
 #   NEBULA_TEST_DOCKER_HOST, DOCKER_HOST   the socket of the dockerd named `main`
 #   NEBULA_TEST_DOCKERD_PIDFILE            its process id; a test may kill it with -9 ...
-#   NEBULA_TEST_DOCKERD_START [NAME]       ... and start it again. Another NAME gives an independent
-#                                          dockerd. Waits until it answers, prints its DOCKER_HOST.
+#   NEBULA_TEST_DOCKERD_START [NAME [SETTING...]]
+#                                          ... and start it again. Another NAME gives an independent
+#                                          dockerd, SETTINGs are dockerd's own. Waits until it
+#                                          answers, prints its DOCKER_HOST.
 #   NEBULA_TEST_DOCKERD_STOP [NAME]        kills it and its containers, and removes its data
 #   DOCKER_CONFIG                          a folder of our own, so that no login of a test reaches
 #                                          the user's

@@ -74,6 +74,20 @@ impl Docker {
             .collect()
     }
 
+    /// The images of which containers were made since a moment of Docker's own clock.
+    pub(crate) async fn made_since(&self, since: &str) -> String {
+        let until = self.now().await;
+        let only = ["--filter", "type=container", "--filter", "event=create"];
+        let form = ["--format", "{{.From}}"];
+        self.run(&[&["events", "--since", since, "--until", &until], &only[..], &form].concat())
+            .await
+    }
+
+    /// The moment, by Docker's own clock.
+    pub(crate) async fn now(&self) -> String {
+        self.run(&["info", "-f", "{{.SystemTime}}"]).await
+    }
+
     /// Waits until these containers run, with these images, and no other is there.
     pub(crate) async fn runs_only(&self, expected: &[(&str, &str)]) -> BTreeMap<String, Container> {
         let wanted: BTreeMap<&str, &str> = expected.iter().copied().collect();

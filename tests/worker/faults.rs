@@ -1,6 +1,7 @@
 //! What goes wrong on a device, and what does not follow from it.
 
 use crate::apps::{app, site};
+use crate::daemon::Daemon;
 use crate::docker::Docker;
 use crate::manager::Answer;
 use crate::world::{World, until, variable};
@@ -8,7 +9,6 @@ use nebula::model::{AppFields, Unknown};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use tokio::net::TcpListener;
-use tokio::process::Command;
 
 #[tokio::test]
 async fn inv_18_broken_apps_leave_others_alone_and_keep_their_old_containers() {
@@ -22,6 +22,7 @@ async fn inv_18_broken_apps_leave_others_alone_and_keep_their_old_containers() {
     let all: Vec<(&str, &str)> =
         containers.iter().map(|name| (name.as_str(), one.as_str())).collect();
     let before = world.docker.runs_only(&all).await;
+    let since = world.docker.now().await;
     let foreign = TcpListener::bind("0.0.0.0:8200").await.expect("the port");
     world.manager.declare(&[
         app("bad-tag", 2, &json!({"docker_image": site("nowhere")})),
@@ -42,7 +43,19 @@ async fn inv_18_broken_apps_leave_others_alone_and_keep_their_old_containers() {
     for name in ["bad-tag-1", "no-network-1"] {
         assert_eq!(world.docker.containers().await[name], before[name], "{name}");
     }
-    for name in ["taken-port-1", "no-device-1", "unhealthy-1"] {
+    // Two can run beside each other while the new one is tried.
+    for name in ["taken-port-1", "unhealthy-1"] {
+        let next = format!("container={name}-next");
+        until("the new one was tried", || async {
+            let until = world.docker.now().await;
+            let what = ["events", "--since", &since, "--until", &until, "--filter", &next];
+            !world.docker.run(&what).await.is_empty()
+        })
+        .await;
+        assert_eq!(world.docker.containers().await[name], before[name], "{name}");
+    }
+    // Two that share a device file cannot.
+    for name in ["no-device-1"] {
         until("the new one was tried and the old one serves again", || async {
             let now = world.docker.containers().await;
             let old = now.get(name);
@@ -235,16 +248,8 @@ async fn inv_14_outage_of_manager_and_registry_restarts_nothing() {
 
 #[tokio::test]
 async fn inv_25_docker_killed_in_the_middle_of_a_change_converges() {
-    let start = variable("NEBULA_TEST_DOCKERD_START");
-    let dockerd = |program: String| async move {
-        let output = Command::new(&program).arg("killed").output().await.expect("the script");
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{program}: {error}");
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    };
-    let host = dockerd(start.clone()).await;
-    let pid_file = variable("NEBULA_TEST_DOCKERD_PIDFILE").replace("/main/", "/killed/");
-    let mut world = World::on(Docker::at(&host)).await;
+    let daemon = Daemon::start("killed", &[]).await;
+    let mut world = World::on(daemon.docker()).await;
     let web = |id, version: &str| {
         app("web", id, &json!({"docker_image": site(version), "containers_per": {"server": 3}}))
     };
@@ -256,20 +261,15 @@ async fn inv_25_docker_killed_in_the_middle_of_a_change_converges() {
     for (id, version) in [(2, "2"), (3, "3"), (4, "1")] {
         world.manager.declare(&[web(id, version)]);
         // In the middle of a change: as soon as the next containers are being made.
-        until("the change has begun", || async {
-            world.docker.containers().await.values().any(|c| c.image == site(version))
-        })
-        .await;
-        let pid = std::fs::read_to_string(&pid_file).expect("the pid of dockerd");
-        let killed = Command::new("kill").args(["-9", pid.trim()]).status().await;
-        assert!(killed.expect("kill").success());
+        daemon.begins_to_make(version).await;
+        daemon.kill().await;
         assert!(worker.is_alive());
-        dockerd(start.clone()).await;
+        daemon.start_again().await;
         let image = site(version);
         world.docker.runs_only(&all.map(|name| (name, image.as_str()))).await;
     }
     worker.stop().await;
-    dockerd(variable("NEBULA_TEST_DOCKERD_STOP")).await;
+    daemon.remove().await;
 }
 
 #[tokio::test]

@@ -1,16 +1,10 @@
 //! kill -9 of the real binary, at moments of every kind.
 
 use crate::apps::{app, site};
+use crate::binary::Binary;
 use crate::world::World;
 use serde_json::json;
 use std::time::Duration;
-use tokio::process::{Child, Command};
-
-fn worker(world: &World) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nebula"));
-    command.arg("worker").envs(world.environment()).kill_on_drop(true);
-    command.spawn().expect("the binary")
-}
 
 #[tokio::test]
 async fn worker_killed_at_any_moment_of_a_change_converges_without_orphans() {
@@ -24,7 +18,7 @@ async fn worker_killed_at_any_moment_of_a_change_converges_without_orphans() {
     let declared = |id: u64| [app("web", id, &web(id)), steady.clone()];
     let image = |id: u64| if id.is_multiple_of(2) { site("2") } else { site("1") };
     world.manager.declare(&declared(1));
-    let mut process = worker(&world);
+    let mut worker = Binary::start(&world);
     let one = site("1");
     let before =
         world.docker.runs_only(&[("web-1", &one), ("web-2", &one), ("steady-1", &one)]).await;
@@ -32,10 +26,9 @@ async fn worker_killed_at_any_moment_of_a_change_converges_without_orphans() {
     for (id, after_ms) in (2..).zip((0..1_200).step_by(150)) {
         world.manager.declare(&declared(id));
         world.manager.asked_again(1).await;
-        let kill = tokio::time::timeout(Duration::from_millis(after_ms), process.wait()).await;
-        assert!(kill.is_err(), "the worker ended by itself");
-        process.kill().await.expect("killed");
-        process = worker(&world);
+        worker.lives(Duration::from_millis(after_ms)).await;
+        worker.kill().await;
+        worker = Binary::start(&world);
         let image = image(id);
         let now = world
             .docker
@@ -43,5 +36,5 @@ async fn worker_killed_at_any_moment_of_a_change_converges_without_orphans() {
             .await;
         assert_eq!(now["steady-1"], before["steady-1"], "an unchanged app was touched");
     }
-    process.kill().await.expect("killed");
+    worker.kill().await;
 }

@@ -2,16 +2,26 @@
 //! anything. `make test` brings up what these tests need.
 
 mod apps;
+mod binary;
+mod counts;
 mod cron_jobs;
+mod daemon;
+mod declared;
 mod disk;
 mod docker;
 mod engine;
 mod faults;
+mod healing;
 mod kill;
 mod manager;
 mod odd_answers;
 mod offline;
 mod options;
+mod probe;
+mod random;
 mod registries;
+mod replicas;
+mod shop;
 mod trouble;
+mod updates;
 mod world;

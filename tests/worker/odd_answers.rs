@@ -1,6 +1,7 @@
 //! Invariant 20: a plan is made only from a complete, valid 200.
 
 use crate::apps::{app, site};
+use crate::binary::Binary;
 use crate::manager::{Answer, state};
 use crate::world::World;
 use serde_json::json;
@@ -66,6 +67,30 @@ async fn inv_20_app_that_cannot_be_read_keeps_its_containers() {
     ]);
     let after = world.docker.runs_only(&[("web-1", &image), ("other-1", &site("2"))]).await;
     assert_eq!(before["web-1"], after["web-1"]);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn inv_20_group_that_is_gone_holds_what_runs_and_an_emptied_one_stops_it() {
+    let mut world = World::new().await;
+    let image = site("1");
+    world.manager.declare(&[app("web", 1, &json!({"containers_per": {"server": 2}}))]);
+    let worker = Binary::start(&world);
+    let all = [("web-1", &*image), ("web-2", &image)];
+    world.docker.runs_only(&all).await;
+    let gone = r#"{"device_group_exists": false}"#;
+    world.manager.say_http("403 Forbidden", "application/json", gone);
+    worker.says(&["WARN", "what runs is kept", "group"]).await;
+    // What is kept is also kept up, and by another worker too.
+    worker.stop().await;
+    let worker = Binary::start(&world);
+    world.manager.asked_again(2).await;
+    world.docker.run(&["rm", "-f", "web-2"]).await;
+    let mended = world.docker.runs_only(&all).await;
+    world.manager.asked_again(2).await;
+    assert_eq!(world.docker.containers().await, mended);
+    world.manager.declare(&[]);
+    world.docker.runs_only(&[]).await;
     worker.stop().await;
 }
 

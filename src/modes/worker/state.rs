@@ -116,6 +116,15 @@ impl WholeFile {
         write().map_err(|source| StateError::Write { path: self.path.clone(), source })
     }
 
+    fn remove(&self) -> Result<(), StateError> {
+        match std::fs::remove_file(&self.path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(StateError::Write { path: self.path.clone(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The content, or none when the file is not there or cannot be understood.
     fn read<T>(&self, understand: impl FnOnce(&[u8]) -> Result<T, String>) -> Option<T> {
         let bytes = match std::fs::read(&self.path) {
@@ -170,7 +179,13 @@ impl AcceptedFile {
             etag: accepted.etag.map(str::to_owned),
             answer,
         };
-        self.0.write(&serde_json::to_vec(&form).map_err(failed)?)
+        let bytes = serde_json::to_vec(&form).map_err(failed)?;
+        self.0.write(&bytes).or_else(|_| {
+            // What is kept is older than what will run, and the next start would go back to it. So
+            // it must go; and on a full disk its place may be the one that is needed.
+            self.0.remove()?;
+            self.0.write(&bytes)
+        })
     }
 
     /// The answer that was kept for this group. One of another group is none of this device's
