@@ -55,15 +55,13 @@ async fn inv_18_broken_apps_leave_others_alone_and_keep_their_old_containers() {
         assert_eq!(world.docker.containers().await[name], before[name], "{name}");
     }
     // Two that share a device file cannot.
-    for name in ["no-device-1"] {
-        until("the new one was tried and the old one serves again", || async {
-            let now = world.docker.containers().await;
-            let old = now.get(name);
-            let tried = old.is_some_and(|old| old.started_at != before[name].started_at);
-            tried && old.is_some_and(|old| old.id == before[name].id && old.state == "running")
-        })
-        .await;
-    }
+    until("the new one was tried and the old one serves again", || async {
+        let now = world.docker.containers().await;
+        let (old, was) = (now.get("no-device-1"), &before["no-device-1"]);
+        let tried = old.is_some_and(|old| old.started_at != was.started_at);
+        tried && old.is_some_and(|old| old.id == was.id && old.state == "running")
+    })
+    .await;
     // What was broken is mended, and it goes on by itself.
     drop(foreign);
     world.docker.run(&["network", "create", "moon"]).await;

@@ -4,6 +4,7 @@
 mod apps;
 mod binary;
 mod counts;
+mod crash_loop;
 mod cron_jobs;
 mod daemon;
 mod declared;

@@ -157,3 +157,20 @@ async fn inv_19_replica_removed_or_ended_by_hand_comes_back_and_no_request_is_lo
     customers.were_all_served(2).await;
     shop.worker.stop().await;
 }
+
+/// Docker before 23 runs no health checks for containers that outlived it, so that a new one says
+/// for ever that it is starting.
+#[tokio::test]
+async fn inv_25_update_ends_although_docker_forgot_the_health_checks() {
+    let daemon = Daemon::start("forgets", &["--live-restore"]).await;
+    let mut shop = Shop::open_in(World::on(daemon.docker()).await, "watched1").await;
+    let customers = shop.customers().await;
+    shop.declare("watched2");
+    daemon.begins_to_make("watched2").await;
+    daemon.kill().await;
+    daemon.start_again().await;
+    shop.runs("watched2").await;
+    customers.were_all_served(3).await;
+    shop.worker.stop().await;
+    daemon.remove().await;
+}
