@@ -175,6 +175,11 @@ impl Memory {
         }
     }
 
+    /// Is this the version that an app has gone back to, or would?
+    pub fn may_go_back_to(&self, app: &str, version: &AppVersion) -> bool {
+        self.healthy.get(app).is_some_and(|kept| kept.app.version() == *version)
+    }
+
     /// Why a version of an app is not tried any more.
     pub(super) fn held_back(&self, app: &str, version: &AppVersion) -> Option<&str> {
         let held = self.held_back.get(app).filter(|held| held.version == *version)?;
@@ -309,7 +314,10 @@ impl Memory {
         self.fetched.retain(|app, version| versions.get(app) == Some(version));
         self.healthy.retain(|app, _| apps.contains(app.as_str()));
         self.held_back.retain(|app, held| versions.get(app) == Some(&held.version));
-        self.pulls.retain(versions);
+        let healthy = &self.healthy;
+        self.pulls.retain(versions, |app, version| {
+            healthy.get(app).is_some_and(|kept| kept.app.version() == *version)
+        });
     }
 }
 

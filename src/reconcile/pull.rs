@@ -98,9 +98,16 @@ impl PullMemory {
 
     /// Drops what belongs to versions that nobody wants any more. A registry's refusals are kept
     /// for all that ask it, and dropped by the first success.
-    pub(super) fn retain(&mut self, versions: &BTreeMap<String, AppVersion>) {
-        self.turns.retain(|owner, turn| versions.get(owner) == Some(&turn.version));
-        self.rooms.retain(|owner, room| versions.get(owner) == Some(&room.version));
+    pub(super) fn retain(
+        &mut self,
+        versions: &BTreeMap<String, AppVersion>,
+        is_kept: impl Fn(&str, &AppVersion) -> bool,
+    ) {
+        let is_wanted = |owner: &String, version: &AppVersion| {
+            versions.get(owner) == Some(version) || is_kept(owner, version)
+        };
+        self.turns.retain(|owner, turn| is_wanted(owner, &turn.version));
+        self.rooms.retain(|owner, room| is_wanted(owner, &room.version));
         if versions.is_empty() {
             self.registries.clear();
         }

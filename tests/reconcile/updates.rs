@@ -447,3 +447,18 @@ fn inv_25_a_health_check_that_docker_does_not_run_ends_no_update_for_ever() {
     sim.desired = declared("site:3", 3, 2, &keys);
     sim.converge(60);
 }
+
+#[test]
+fn going_back_pulls_the_image_again_when_somebody_removed_it() {
+    let keys = rolling(json!({"parallelism": 1}));
+    let mut sim = device(2, &keys);
+    sim.policy.pull_spread_ms = 60_000;
+    sim.desired = declared(NEW, 2, 2, &keys);
+    until_the_second(&mut sim);
+    sim.behave(NEW, Behaviour::Unhealthy);
+    sim.world.images.remove(OLD);
+    until(&mut sim, |reason| matches!(reason, Reason::WentBack { .. }));
+    sim.run_for(600_000);
+    assert_eq!(at_version(&sim, 1), BTreeSet::from([1, 2]));
+    assert_eq!(at_version(&sim, 2), BTreeSet::new());
+}

@@ -233,6 +233,7 @@ impl Reconciler {
         for (piece, task) in self.pieces.values() {
             if let Piece::Pull(app, version) = piece
                 && !wanted.contains(&(app.clone(), version.clone()))
+                && !self.memory.may_go_back_to(app, version)
             {
                 task.abort();
             }
