@@ -5,7 +5,7 @@ use crate::apps::{app, site};
 use crate::cron_jobs::job;
 use crate::docker::Docker;
 use crate::manager::{Answer, state};
-use crate::world::{World, until, until_within};
+use crate::world::{PATIENCE, World, until, until_within};
 use nebula::engine::FakeEngine;
 use nebula::model::Machine;
 use nebula::reconcile::pretend;
@@ -121,6 +121,13 @@ async fn inv_14_a_week_without_a_manager_changes_nothing_and_is_told_in_few_line
             == 1
     })
     .await;
+    // The version is kept as a healthy one when it has run for a moment by the wall clock.
+    let begun = std::time::Instant::now();
+    let kept = || std::fs::read_to_string(world.data_file("memory.json")).unwrap_or_default();
+    while !kept().contains("\"image_id\"") {
+        assert!(begun.elapsed() < PATIENCE, "never healthy: {}", kept());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
     tokio::time::sleep(DAY / 24).await;
     let before = engine.world(|world| world.log.clone());
     let written = || {

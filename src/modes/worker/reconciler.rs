@@ -385,6 +385,7 @@ fn is_passing(reason: &Reason) -> bool {
             | Reason::WaitingForImage { .. }
             | Reason::Delayed { .. }
             | Reason::Ended { exit_code: 0 }
+            | Reason::Restarting
             | Reason::BeingRemoved { .. }
     ) || matches!(reason, Reason::NetworkMissing { network } if network == NEBULA_NETWORK)
 }
