@@ -89,6 +89,8 @@ impl Planner<'_> {
             self.inputs.observed.containers.iter().filter(|c| c.app == name).collect();
         let mut steps = Steps::default();
         if !app.spec.running {
+            // One that is stopped while it is held back is so when it starts again.
+            self.memory.held_back(app, &app.version());
             self.remove_all(name, &containers, &mut steps);
             return self.emit(steps);
         }

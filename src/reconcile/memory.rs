@@ -11,7 +11,7 @@ use super::images::ImageMemory;
 use super::pull::PullMemory;
 use crate::model::{App, AppVersion, ImageReference, Observed};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest error text that is kept.
@@ -45,7 +45,22 @@ pub struct Memory {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct HeldBack {
     version: AppVersion,
+    /// What was declared of it beside what shapes its containers.
+    manner: String,
     error: String,
+}
+
+impl HeldBack {
+    fn has_shape_of(&self, version: &AppVersion) -> bool {
+        (self.version.uid, &self.version.spec) == (version.uid, &version.spec)
+    }
+}
+
+/// What of a declaration does not shape containers: how many, whether they run, how they are
+/// updated.
+fn manner(app: &App) -> String {
+    let spec = &app.spec;
+    json!([spec.containers_per, spec.running, spec.rolling_restart, spec.update_config]).to_string()
 }
 
 /// A version of which all replicas were up.
@@ -180,15 +195,27 @@ impl Memory {
         self.healthy.get(app).is_some_and(|kept| kept.app.version() == *version)
     }
 
-    /// Why a version of an app is not tried any more.
-    pub(super) fn held_back(&self, app: &str, version: &AppVersion) -> Option<&str> {
-        let held = self.held_back.get(app).filter(|held| held.version == *version)?;
-        Some(&held.error)
+    /// Why what an app declares is not tried any more. It stays so when no more than its manner
+    /// changes: whoever scales an app does not ask for another try. A change of nothing at all is a
+    /// restart, and asks for one.
+    pub(super) fn held_back(&mut self, app: &App, version: &AppVersion) -> Option<&str> {
+        let name = app.app_name.as_str();
+        let held = self.held_back.get_mut(name)?;
+        if held.version != *version {
+            let manner = manner(app);
+            if !held.has_shape_of(version) || held.manner == manner {
+                self.held_back.remove(name);
+                return None;
+            }
+            (held.version, held.manner) = (version.clone(), manner);
+        }
+        self.held_back.get(name).map(|held| held.error.as_str())
     }
 
-    pub(super) fn hold_back(&mut self, app: &str, version: &AppVersion, error: &str) {
-        let held = HeldBack { version: version.clone(), error: error.to_owned() };
-        self.held_back.insert(app.to_owned(), held);
+    pub(super) fn hold_back(&mut self, app: &App, version: &AppVersion, error: &str) {
+        let (version, manner) = (version.clone(), manner(app));
+        let held = HeldBack { version, manner, error: error.to_owned() };
+        self.held_back.insert(app.app_name.as_str().to_owned(), held);
     }
 
     /// Notes since when the health checks of containers have not decided.
@@ -313,7 +340,10 @@ impl Memory {
         });
         self.fetched.retain(|app, version| versions.get(app) == Some(version));
         self.healthy.retain(|app, _| apps.contains(app.as_str()));
-        self.held_back.retain(|app, held| versions.get(app) == Some(&held.version));
+        let is_declared = |app: &str, held: &HeldBack| {
+            versions.get(app).is_some_and(|version| held.has_shape_of(version))
+        };
+        self.held_back.retain(|app, held| is_declared(app, held));
         let healthy = &self.healthy;
         self.pulls.retain(versions, |app, version| {
             healthy.get(app).is_some_and(|kept| kept.app.version() == *version)

@@ -89,7 +89,7 @@ impl Default for Policy {
             settle_ms: 2_000,
             verdict_slack_ms: 30_000,
             restarts_by_docker: 5,
-            images_wait_ms: 600_000,
+            images_wait_ms: 120_000,
             pull_spread_ms: 0,
             registry_first_ms: 120_000,
             registry_longest_ms: 3_600_000,

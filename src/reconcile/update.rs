@@ -118,19 +118,21 @@ impl Planner<'_> {
         let name = app.app_name.as_str();
         let policy = self.inputs.policy;
         let declared = Update::of(app, Course::Declared, policy);
-        let Some(error) = self.memory.held_back(name, &declared.version) else {
+        let error = self.memory.held_back(app, &declared.version).map(str::to_owned);
+        let Some(error) = error else {
             return self.run(&declared, containers, ports, steps);
         };
-        let error = error.to_owned();
         let failed = app.app_id;
         let is_other = |kept: &&Healthy| kept.app.version() != declared.version;
         let healthy = self.memory.healthy(name).filter(is_other);
         let rolls_back = declared.failure_action == FailureAction::Rollback;
-        let Some(healthy) = healthy.filter(|_| rolls_back).cloned() else {
+        let Some(mut healthy) = healthy.filter(|_| rolls_back).cloned() else {
             self.plan.hold(name, None, Reason::UpdatePaused { failed, error });
             let paused = Update { course: Course::Paused, ..declared };
             return self.run(&paused, containers, ports, steps);
         };
+        // How many there are is as declared: that says nothing of what failed.
+        healthy.app.spec.containers_per.clone_from(&app.spec.containers_per);
         let reason = Reason::WentBack { failed, to: healthy.app.app_id, error };
         self.plan.hold(name, None, reason);
         let is_lost = |id: &&str| self.has_lost_name(&healthy.app, id);
@@ -243,8 +245,7 @@ impl Planner<'_> {
         let update = slot.update;
         let is_declared = update.course == Course::Declared;
         if is_declared && update.failure_action != FailureAction::Continue {
-            let app = slot.app.app_name.as_str();
-            self.memory.hold_back(app, &update.version, error);
+            self.memory.hold_back(slot.app, &update.version, error);
             // From the next pass on it is another version that is planned.
             self.plan.recheck(0);
         }

@@ -168,10 +168,11 @@ fn inv_21_a_version_that_fails_later_goes_back_everywhere_and_stays_back(
     sim.behave(NEW, behaviour);
     until(&mut sim, |reason| matches!(reason, Reason::WentBack { failed: 2, to: 1, .. }));
     sim.run_for(600_000);
-    assert_eq!(at_version(&sim, 1), (1..=4).collect(), "all are back, as many as there were");
+    let all = 1..=u32::try_from(to).expect("few");
+    assert_eq!(at_version(&sim, 1), all.clone().collect(), "all are back, as many as declared");
     assert_eq!(at_version(&sim, 2), BTreeSet::new());
     let names: BTreeSet<String> = ids(&sim.observe(), "web").into_keys().collect();
-    assert_eq!(names, (1..=4).map(|replica| format!("web-{replica}")).collect());
+    assert_eq!(names, all.map(|replica| format!("web-{replica}")).collect());
     assert_eq!(sim.run_for(A_DAY_MS), 0, "it is not tried again");
     assert!(sim.world.images.contains_key(OLD), "its image is kept");
     // A healthy one ends it, and so would any change.
@@ -411,6 +412,33 @@ fn a_worker_that_lost_its_memory_finds_once_more_that_the_version_fails() {
     assert_eq!(at_version(&sim, 1), (1..=3).collect());
     assert_eq!(sim.most_down, 0);
     assert_eq!(sim.run_for(A_DAY_MS), 0);
+}
+
+#[test]
+fn an_app_that_is_held_back_can_be_scaled_stopped_and_started_and_a_restart_tries_again() {
+    let mut sim = device(3, &json!({}));
+    sim.behave(NEW, Behaviour::Unhealthy);
+    sim.desired = declared(NEW, 2, 3, &json!({}));
+    until(&mut sim, |reason| matches!(reason, Reason::WentBack { .. }));
+    sim.run_for(60_000);
+    let tries = steps(&sim, "web: create").len();
+    for (id, count) in [(3, 2), (4, 5)] {
+        sim.desired = declared(NEW, id, count, &json!({}));
+        sim.run_for(60_000);
+        assert_eq!(at_version(&sim, 1), (1..=u32::try_from(count).expect("few")).collect());
+        assert_eq!(sim.most_down, 0);
+    }
+    sim.desired = declared(NEW, 5, 5, &json!({"running": false}));
+    sim.run_for(60_000);
+    assert_eq!(sim.observe().containers.len(), 0);
+    sim.desired = declared(NEW, 6, 5, &json!({}));
+    sim.run_for(60_000);
+    assert_eq!(at_version(&sim, 1), (1..=5).collect());
+    let made = steps(&sim, "web: create").len() - tries;
+    assert_eq!(made, 3 + 5, "the failed version was not tried: {:#?}", sim.world.log);
+    sim.behave(NEW, Behaviour::Healthy);
+    sim.desired = declared(NEW, 7, 5, &json!({}));
+    sim.converge(60);
 }
 
 #[test]

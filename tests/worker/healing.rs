@@ -4,7 +4,7 @@ use crate::apps::{app, site};
 use crate::binary::Binary;
 use crate::daemon::Daemon;
 use crate::docker::Docker;
-use crate::world::{World, until};
+use crate::world::{World, until, until_within};
 use serde_json::json;
 use std::process::Command;
 use std::time::Duration;
@@ -234,5 +234,28 @@ async fn inv_18_apps_that_are_broken_from_the_start_leave_a_good_one_alone() {
     world.manager.declare(&apps[apps.len() - 1..]);
     world.docker.runs_only(&[("good-1", &site("nocheck"))]).await;
     assert_eq!(good().await, before);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn inv_19_a_container_with_many_ports_comes_back_on_the_event_and_not_at_the_next_look() {
+    // Docker lists it as ended only when the last of its ports is closed.
+    let mut world = World::new().await;
+    let ports: Vec<_> = (8_500..8_506).map(|port| json!({port.to_string(): "80"})).collect();
+    let keys = json!({"docker_image": site("nocheck"), "starting_ports": ports});
+    world.manager.declare(&[app("web", 1, &keys)]);
+    let worker = Binary::start(&world);
+    world.docker.runs_only(&[("web-1", &site("nocheck"))]).await;
+    for _ in 0..4 {
+        let before = world.docker.containers().await["web-1"].started_at.clone();
+        world.docker.run(&["kill", "web-1"]).await;
+        // A look comes every half minute whatever happens; this is before it.
+        until_within(Duration::from_secs(15), "it runs again", async || {
+            let now = world.docker.containers().await;
+            let web = now.get("web-1")?;
+            (web.state == "running" && web.started_at != before).then_some(())
+        })
+        .await;
+    }
     worker.stop().await;
 }

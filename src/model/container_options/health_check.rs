@@ -48,7 +48,7 @@ impl OptionValue for HealthCheck {
             interval: fields.take("interval", interval),
             timeout: fields.take("timeout", interval),
             retries: fields.take("retries", |value| retries(&value)),
-            start_period: fields.take("start_period", duration),
+            start_period: fields.take("start_period", start_period),
             start_interval: fields.take("start_interval", interval),
         };
         let is_disabled = fields.take("disable", boolean).unwrap_or(false);
@@ -63,6 +63,15 @@ impl OptionValue for HealthCheck {
 
 fn duration(value: Value) -> Result<ComposeDuration, String> {
     ComposeDuration::decode(value, MAX_CHECK_SECONDS * 1_000)
+}
+
+/// Docker takes none at all, or one of a millisecond and more.
+fn start_period(value: Value) -> Result<ComposeDuration, String> {
+    let duration = duration(value)?;
+    if duration.as_ms() == 0 && duration.as_microseconds() > 0 {
+        return Err("must be `0s` or at least `1ms`".to_owned());
+    }
+    Ok(duration)
 }
 
 /// One that Docker does not take for "as the image says".

@@ -17,12 +17,12 @@ use crate::reconcile::{
     Busy, Hold, Inputs, Memory, Plan, Policy, Reason, Recorded, check, owner, plan,
 };
 use futures_util::StreamExt;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -31,8 +31,13 @@ const LONGEST_LOOK: Duration = Duration::from_secs(30);
 /// The waits while the engine is away, and between tries to hear its events.
 const FIRST_ENGINE_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_ENGINE_RETRY: Duration = Duration::from_secs(15);
-/// How long after the last of a burst of events the world is looked at once more.
-const AFTERLOOK: Duration = Duration::from_millis(200);
+/// How long after the last of a burst of events the world is looked at once more, and again: Docker
+/// lists a container as ended only when its network is taken down, which takes longer with each
+/// port that it published.
+const AFTERLOOKS: [Duration; 3] =
+    [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
+/// A hold that ended and is back within this time is not told again.
+const TOLD_FOR: Duration = Duration::from_secs(600);
 /// How long begun steps may take to end at shutdown. They are taken up again at the next start.
 const DRAIN_LIMIT: Duration = Duration::from_secs(15);
 
@@ -55,7 +60,8 @@ pub(super) struct Reconciler {
     desired: DesiredWatch,
     tasks: JoinSet<Outcome>,
     pieces: HashMap<Id, (Piece, AbortHandle)>,
-    told: HashSet<(String, Option<u32>, String)>,
+    /// What was told, and when it was last so.
+    told: HashMap<(String, Option<u32>, String), Instant>,
     engine_failures: u32,
     alarm: Alarm,
 }
@@ -78,7 +84,7 @@ impl Reconciler {
             desired,
             tasks: JoinSet::new(),
             pieces: HashMap::new(),
-            told: HashSet::new(),
+            told: HashMap::new(),
             engine_failures: 0,
             alarm: Alarm::default(),
         }
@@ -324,12 +330,13 @@ impl Reconciler {
         jittered(wait.min(LONGEST_ENGINE_RETRY))
     }
 
-    /// Tells each hold when it begins and when its reason changes, not in every pass.
+    /// Tells each hold when it begins and when its reason changes, not in every pass, and not anew when
+    /// it was away for a moment: while steps of its app are under way, or between two crashes.
     fn tell(&mut self, holds: &[Hold]) {
-        let mut told = HashSet::new();
+        let now = Instant::now();
         for hold in holds {
             let key = (hold.app.clone(), hold.replica, essence(&hold.reason));
-            if !self.told.contains(&key) {
+            if !self.told.contains_key(&key) {
                 let reason = hold.reason.to_string();
                 if is_passing(&hold.reason) {
                     debug!(app = hold.app, replica = hold.replica, reason, "held");
@@ -337,9 +344,9 @@ impl Reconciler {
                     warn!(app = hold.app, replica = hold.replica, reason, "held");
                 }
             }
-            told.insert(key);
+            self.told.insert(key, now);
         }
-        self.told = told;
+        self.told.retain(|_, seen| now.duration_since(*seen) < TOLD_FOR);
     }
 
     /// Lets begun steps end; pulls are begun again at the next start.
@@ -398,15 +405,19 @@ async fn listen(engine: Arc<dyn ContainerEngine>, changed: Arc<Notify>) {
         match engine.changes().await {
             Ok(mut events) => {
                 changed.notify_one();
-                // Docker tells that a container ended before its own list shows it, so each burst
-                // of events is looked at again when it is over.
                 while let Some(Ok(())) = events.next().await {
                     failures = 0;
                     changed.notify_one();
-                    while let Ok(Some(Ok(()))) = timeout(AFTERLOOK, events.next()).await {
+                    let mut looks = AFTERLOOKS.iter();
+                    while let Some(wait) = looks.next() {
+                        match timeout(*wait, events.next()).await {
+                            // Another one: from here on, the looks begin again.
+                            Ok(Some(Ok(()))) => looks = AFTERLOOKS.iter(),
+                            Ok(_) => break,
+                            Err(_) => {}
+                        }
                         changed.notify_one();
                     }
-                    changed.notify_one();
                 }
                 debug!("docker's events ended");
             }

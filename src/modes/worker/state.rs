@@ -38,6 +38,14 @@ pub enum StateError {
 }
 
 impl StateError {
+    /// The kind of the cause.
+    fn kind(&self) -> std::io::ErrorKind {
+        match self {
+            Self::Write { source, .. } => source.kind(),
+            Self::InUse(_) => std::io::ErrorKind::ResourceBusy,
+        }
+    }
+
     /// The cause in words, for a log line.
     pub(super) fn cause(&self) -> String {
         std::error::Error::source(self).map(ToString::to_string).unwrap_or_default()
@@ -208,7 +216,7 @@ pub(super) struct MemoryFile {
     written: Option<Memory>,
     /// Why it could not be written the last time. A disk stays full for long, and the log may lie
     /// on it as well.
-    told: Option<String>,
+    told: Option<std::io::ErrorKind>,
 }
 
 impl MemoryFile {
@@ -235,10 +243,12 @@ impl MemoryFile {
                 }
             }
             Err(error) => {
-                let cause = error.cause();
-                if self.told.as_ref() != Some(&cause) {
+                // The cause in words names a file that is another one at each try.
+                let kind = error.kind();
+                if self.told != Some(kind) {
+                    let cause = error.cause();
                     warn!(%error, cause, "memory could not be kept on disk; containers run on");
-                    self.told = Some(cause);
+                    self.told = Some(kind);
                 }
             }
         }
