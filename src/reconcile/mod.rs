@@ -87,7 +87,7 @@ impl Default for Policy {
             backoff_longest_ms: 300_000,
             backoff_forgotten_ms: 600_000,
             settle_ms: 2_000,
-            verdict_slack_ms: 30_000,
+            verdict_slack_ms: 15_000,
             restarts_by_docker: 5,
             images_wait_ms: 120_000,
             pull_spread_ms: 0,

@@ -398,7 +398,11 @@ impl Planner<'_> {
         // A verdict on health comes as an event, if it comes; the end of the monitoring does not,
         // and other replicas may be waiting for it.
         self.plan.recheck(match new.verdict_ms {
-            Some(verdict_ms) => verdict_ms + self.inputs.policy.verdict_slack_ms,
+            Some(verdict_ms) => {
+                let waited_ms = self.memory.undecided_ms(&new.id, self.inputs.now_ms);
+                let most_ms = verdict_ms.saturating_add(self.inputs.policy.verdict_slack_ms);
+                most_ms.saturating_sub(waited_ms).saturating_add(1)
+            }
             None => self.monitoring_left(slot),
         });
         if !is_done {

@@ -117,8 +117,18 @@ async fn watch(docker: Docker, app: String, ups: Arc<Mutex<Vec<Up>>>, stop: Canc
 /// Asks one container until it has ended.
 async fn replica(docker: Docker, id: String, ups: Arc<Mutex<Vec<Up>>>, end: CancellationToken) {
     let of_nebula = "{{with index .NetworkSettings.Networks \"nebula\"}}{{.IPAddress}}{{end}}";
-    let inspected = docker.try_run(&["inspect", "-f", of_nebula, &id]).await;
-    let Ok(address) = String::from_utf8_lossy(&inspected.stdout).trim().parse() else { return };
+    let mut again = tokio::time::interval(Duration::from_millis(100));
+    // Docker may be killed in the moment after it told of the start.
+    let address = loop {
+        again.tick().await;
+        if end.is_cancelled() {
+            return;
+        }
+        let inspected = docker.try_run(&["inspect", "-f", of_nebula, &id]).await;
+        if let Ok(address) = String::from_utf8_lossy(&inspected.stdout).trim().parse() {
+            break address;
+        }
+    };
     let address = std::net::SocketAddr::new(address, 80);
     let mut open: Option<usize> = None;
     let mut ticks = tokio::time::interval(EACH);
