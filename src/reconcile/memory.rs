@@ -66,6 +66,9 @@ fn manner(app: &App) -> String {
 /// A version of which all replicas were up.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Healthy {
+    /// The version of the declaration, which takes a hash to find out.
+    #[serde(skip)]
+    pub(super) version: AppVersion,
     /// The whole declaration.
     pub(super) app: App,
     /// The image that its name stood for.
@@ -80,7 +83,8 @@ fn readable<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Healt
         image_id: Option<String>,
     }
     let read = |(name, kept): (String, Kept)| {
-        Some((name, Healthy { app: App::decode(kept.app).ok()?, image_id: kept.image_id }))
+        let app = App::decode(kept.app).ok()?;
+        Some((name, Healthy { version: app.version(), app, image_id: kept.image_id }))
     };
     Ok(BTreeMap::<String, Kept>::deserialize(from)?.into_iter().filter_map(read).collect())
 }
@@ -157,9 +161,7 @@ impl Memory {
 
     /// A step failed. An attempt that is no longer remembered has been overtaken by a change.
     pub fn failed(&mut self, app: &str, subject: &str, error: &str) {
-        if let Some(attempts) =
-            self.attempts.get_mut(app).and_then(|of_app| of_app.get_mut(subject))
-        {
+        if let Some(attempts) = self.attempts_mut(app, subject) {
             attempts.error = Some(clipped(error));
         }
     }
@@ -170,9 +172,7 @@ impl Memory {
             self.count(app, subject, now_ms);
         }
         self.failed(app, subject, error);
-        if let Some(attempts) =
-            self.attempts.get_mut(app).and_then(|of_app| of_app.get_mut(subject))
-        {
+        if let Some(attempts) = self.attempts_mut(app, subject) {
             attempts.is_crash = true;
         }
     }
@@ -182,17 +182,18 @@ impl Memory {
         self.healthy.get(app)
     }
 
-    pub(super) fn keep_healthy(&mut self, app: &App, image_id: Option<&str>) {
+    pub(super) fn keep_healthy(&mut self, app: &App, version: &AppVersion, image_id: Option<&str>) {
         let name = app.app_name.as_str();
-        if self.healthy.get(name).is_none_or(|kept| kept.app.version() != app.version()) {
-            let healthy = Healthy { app: app.clone(), image_id: image_id.map(str::to_owned) };
+        if self.healthy.get(name).is_none_or(|kept| kept.version != *version) {
+            let image_id = image_id.map(str::to_owned);
+            let healthy = Healthy { version: version.clone(), app: app.clone(), image_id };
             self.healthy.insert(name.to_owned(), healthy);
         }
     }
 
     /// Is this the version that an app has gone back to, or would?
     pub fn may_go_back_to(&self, app: &str, version: &AppVersion) -> bool {
-        self.healthy.get(app).is_some_and(|kept| kept.app.version() == *version)
+        self.healthy.get(app).is_some_and(|kept| kept.version == *version)
     }
 
     /// Why what an app declares is not tried any more. It stays so when no more than its manner
@@ -251,17 +252,14 @@ impl Memory {
     /// A step is done. What follows is measured from here, not from when it was planned: a stop
     /// takes its time.
     pub fn done(&mut self, app: &str, subject: &str, now_ms: u64) {
-        if let Some(attempts) =
-            self.attempts.get_mut(app).and_then(|of_app| of_app.get_mut(subject))
-        {
+        if let Some(attempts) = self.attempts_mut(app, subject) {
             attempts.last_ms = now_ms;
         }
     }
 
     /// A step that was planned was not tried, because one before it failed. It does not count.
     pub fn not_made(&mut self, app: &str, subject: &str) {
-        let attempts = self.attempts.get_mut(app).and_then(|of_app| of_app.get_mut(subject));
-        match attempts {
+        match self.attempts_mut(app, subject) {
             Some(attempts) if attempts.count > 1 => attempts.count -= 1,
             Some(_) => self.forget(app, subject),
             None => {}
@@ -274,6 +272,10 @@ impl Memory {
 
     pub(super) fn attempts(&self, app: &str, subject: &str) -> Option<&Attempts> {
         self.attempts.get(app)?.get(subject)
+    }
+
+    fn attempts_mut(&mut self, app: &str, subject: &str) -> Option<&mut Attempts> {
+        self.attempts.get_mut(app)?.get_mut(subject)
     }
 
     pub(super) fn forget(&mut self, app: &str, subject: &str) {
@@ -346,7 +348,7 @@ impl Memory {
         self.held_back.retain(|app, held| is_declared(app, held));
         let healthy = &self.healthy;
         self.pulls.retain(versions, |app, version| {
-            healthy.get(app).is_some_and(|kept| kept.app.version() == *version)
+            healthy.get(app).is_some_and(|kept| kept.version == *version)
         });
     }
 }

@@ -42,6 +42,7 @@ pub use check::check;
 pub use cron::{Recorded, RunOutcome, RunRecord, owner};
 pub use hold::{Hold, Reason};
 pub use memory::{Attempts, Memory};
+pub use pull::wanted_images;
 
 use crate::model::{AppVersion, Desired, DesiredApp, DesiredCronJob, NEBULA_NETWORK, Observed};
 use std::collections::{BTreeMap, BTreeSet};

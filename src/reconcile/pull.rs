@@ -9,7 +9,7 @@ use super::action::Action;
 use super::app::Planner;
 use super::hold::Reason;
 use super::memory::{Gate, pull_subject};
-use crate::model::{App, AppVersion, DesiredApp, DesiredCronJob, ImageReference};
+use crate::model::{App, AppVersion, Desired, DesiredApp, DesiredCronJob, ImageReference};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -57,6 +57,27 @@ struct Refusals {
 struct Room {
     version: AppVersion,
     needed_bytes: u64,
+}
+
+/// What runs and needs an image: the app, or cron job as [`super::owner`] names it, with its version.
+pub fn wanted_images(
+    desired: &Desired,
+) -> impl Iterator<Item = (String, AppVersion, &ImageReference)> {
+    let apps = desired.apps.iter().filter_map(|desired| match desired {
+        DesiredApp::Readable(app) if app.spec.running => {
+            let owner = app.app_name.as_str().to_owned();
+            Some((owner, app.version(), &app.spec.container.docker_image))
+        }
+        _ => None,
+    });
+    let cron_jobs = desired.cron_jobs.iter().filter_map(|desired| match desired {
+        DesiredCronJob::Readable(job) if job.spec.running => {
+            let owner = super::owner(job.cron_job_name.as_str());
+            Some((owner, job.image_version(), &job.spec.container.docker_image))
+        }
+        _ => None,
+    });
+    apps.chain(cron_jobs)
 }
 
 impl PullMemory {
@@ -185,21 +206,8 @@ impl Planner<'_> {
     /// takes long, holds nobody up.
     pub(super) fn first_pull_under_way(&mut self, app: &App) -> Option<String> {
         let own = app.app_name.as_str();
-        let apps = self.inputs.desired.apps.iter().filter_map(|desired| match desired {
-            DesiredApp::Readable(other) if other.spec.running && other.app_name.as_str() != own => {
-                let owner = other.app_name.as_str().to_owned();
-                Some((owner, other.version(), &other.spec.container.docker_image))
-            }
-            _ => None,
-        });
-        let cron_jobs = self.inputs.desired.cron_jobs.iter().filter_map(|desired| match desired {
-            DesiredCronJob::Readable(job) if job.spec.running => {
-                let owner = super::owner(job.cron_job_name.as_str());
-                Some((owner, job.image_version(), &job.spec.container.docker_image))
-            }
-            _ => None,
-        });
-        let (owner, _, _) = apps.chain(cron_jobs).find(|(owner, version, reference)| {
+        let mut others = wanted_images(self.inputs.desired).filter(|(owner, _, _)| owner != own);
+        let (owner, _, _) = others.find(|(owner, version, reference)| {
             let is_made =
                 self.inputs.observed.containers.iter().any(|c| c.version.as_ref() == Some(version));
             let is_here = self.inputs.observed.image(&reference.familiar()).is_some()

@@ -123,7 +123,7 @@ impl Planner<'_> {
             return self.run(&declared, containers, ports, steps);
         };
         let failed = app.app_id;
-        let is_other = |kept: &&Healthy| kept.app.version() != declared.version;
+        let is_other = |kept: &&Healthy| kept.version != declared.version;
         let healthy = self.memory.healthy(name).filter(is_other);
         let rolls_back = declared.failure_action == FailureAction::Rollback;
         let Some(mut healthy) = healthy.filter(|_| rolls_back).cloned() else {
@@ -236,7 +236,7 @@ impl Planner<'_> {
         if update.course == Course::Declared && all_up && !slots.is_empty() {
             let name = update.app.spec.container.docker_image.familiar();
             let image = self.inputs.observed.image(&name).map(|image| image.id.as_str());
-            self.memory.keep_healthy(update.app, image);
+            self.memory.keep_healthy(update.app, &update.version, image);
         }
     }
 
@@ -254,7 +254,7 @@ impl Planner<'_> {
     /// Is there a version that this replica could run instead?
     pub(super) fn has_another(&self, slot: &Slot<'_>) -> bool {
         let healthy = self.memory.healthy(slot.app.app_name.as_str());
-        let is_other = healthy.is_some_and(|kept| kept.app.version() != slot.update.version);
+        let is_other = healthy.is_some_and(|kept| kept.version != slot.update.version);
         slot.old.is_some() || (slot.update.course == Course::Declared && is_other)
     }
 

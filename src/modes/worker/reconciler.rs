@@ -10,11 +10,9 @@ use super::jittered;
 use super::state::MemoryFile;
 use super::ticker::{self, Alarm};
 use crate::engine::{ContainerEngine, EngineError};
-use crate::model::{
-    AppVersion, Desired, DesiredApp, DesiredCronJob, ImageReference, NEBULA_NETWORK,
-};
+use crate::model::{AppVersion, Desired, ImageReference, NEBULA_NETWORK};
 use crate::reconcile::{
-    Busy, Hold, Inputs, Memory, Plan, Policy, Reason, Recorded, check, owner, plan,
+    Busy, Hold, Inputs, Memory, Plan, Policy, Reason, Recorded, check, plan, wanted_images,
 };
 use futures_util::StreamExt;
 use std::collections::{BTreeSet, HashMap};
@@ -223,19 +221,11 @@ impl Reconciler {
 
     /// A pull that nobody wants any more makes room for one that somebody does.
     fn abandon_pulls(&self, desired: &Desired) {
-        let of_apps = desired.apps.iter().filter_map(|app| match app {
-            DesiredApp::Readable(app) if app.spec.running => {
-                Some((app.app_name.as_str().to_owned(), app.version()))
-            }
-            _ => None,
-        });
-        let of_cron_jobs = desired.cron_jobs.iter().filter_map(|job| match job {
-            DesiredCronJob::Readable(job) if job.spec.running => {
-                Some((owner(job.cron_job_name.as_str()), job.image_version()))
-            }
-            _ => None,
-        });
-        let wanted: BTreeSet<_> = of_apps.chain(of_cron_jobs).collect();
+        if !self.pieces.values().any(|(piece, _)| matches!(piece, Piece::Pull(..))) {
+            return;
+        }
+        let wanted: BTreeSet<_> =
+            wanted_images(desired).map(|(owner, version, _)| (owner, version)).collect();
         for (piece, task) in self.pieces.values() {
             if let Piece::Pull(app, version) = piece
                 && !wanted.contains(&(app.clone(), version.clone()))
