@@ -34,6 +34,14 @@ pub enum StoreError {
         /// Which field and why.
         source: Invalid,
     },
+    /// This store does not do it; something else does.
+    #[error("this manager's store does not give {what}; {instead}")]
+    Elsewhere {
+        /// What was asked for.
+        what: &'static str,
+        /// What to do in its place.
+        instead: &'static str,
+    },
     /// The store cannot do it now: it is full, slow, broken or closed. Nothing is known to have
     /// changed, and the same may work later.
     #[error("the store could not {operation}")]
@@ -64,6 +72,9 @@ pub enum Cause {
     /// An object could not be put into its kept form.
     #[error(transparent)]
     Encode(#[from] serde_json::Error),
+    /// The database refused, or is not in reach.
+    #[error(transparent)]
+    Mongo(#[from] Box<mongodb::error::Error>),
     /// No answer in time.
     #[error("it did not answer in time")]
     TooSlow,

@@ -1,4 +1,5 @@
-//! Where declarations are kept: a trait in model types, and its embedded implementation.
+//! Where declarations are kept: a trait in model types, an embedded implementation for one manager,
+//! and one in `MongoDB` for many.
 //!
 //! What it is: apps, cron jobs, device groups, users and user groups by name, each with an identity and a revision that the store
 //! gives, optimistic replacement, and one consistent read of all that a device group's devices run.
@@ -10,10 +11,12 @@
 //! a [`GroupSnapshot`] holds existed together.
 
 mod error;
+mod mongo;
 mod object;
 mod sqlite;
 
 pub use error::{Cause, StoreError};
+pub use mongo::{MongoSettings, MongoStore};
 pub use object::{Kind, Noun, Object};
 pub use sqlite::{DATABASE_FILE, OpenError, SqliteStore};
 
@@ -21,6 +24,7 @@ use crate::model::{App, CronJob, DeviceGroup, Revision, User, UserGroup};
 use async_trait::async_trait;
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 /// What a write did.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,6 +92,56 @@ pub struct SeenGroup {
 /// large, and each of its users asks.
 pub type KnownGroups = HashMap<String, Revision>;
 
+/// What is told of writes, whoever made them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// One write.
+    Write {
+        /// The kind of the object.
+        kind: Kind,
+        /// Its name.
+        name: String,
+        /// The device groups whose `/info` the write touched.
+        device_groups: Vec<String>,
+        /// The revision of the write.
+        revision: Revision,
+    },
+    /// Anything may have been written, up to this revision.
+    Everything {
+        /// The store's last revision.
+        revision: Revision,
+    },
+}
+
+impl Told {
+    /// Everything up to it has been told.
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Write { revision, .. } | Self::Everything { revision } => *revision,
+        }
+    }
+}
+
+/// How a store's changes are learnt of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// The store tells them as they are made.
+    Stream,
+    /// The store is asked from time to time.
+    Poll,
+}
+
+/// A store's changes, one after the other. A write may be told more than once.
+#[async_trait]
+pub trait Changes: Send {
+    /// How they are learnt of.
+    fn manner(&self) -> Manner;
+
+    /// Waits for the next one. After an error nothing more comes: begin anew, from the last
+    /// revision that was told.
+    async fn next(&mut self) -> Result<Told, StoreError>;
+}
+
 /// The largest answer to a device, in bytes: clients read no more, and a few larger ones would fill
 /// the memory of a manager.
 pub const MAX_SNAPSHOT_BYTES: u64 = 16 << 20;
@@ -135,6 +189,18 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The names of the users whose token has this id, sorted; with none, of those whose token
     /// has no id.
     async fn token_owners(&self, token_id: Option<&str>) -> Result<Vec<String>, StoreError>;
+
+    /// Raises the prune id of every device group by one, at one moment.
+    async fn prune_all(&self) -> Result<Written<Vec<DeviceGroup>>, StoreError>;
+
+    /// What is written from now on, and since a revision when one is given, by this process and by
+    /// others; without one, it begins with [`Told::Everything`]. A store that cannot tell is asked
+    /// at least once in `poll`. None when nobody else writes to this store.
+    async fn changes(
+        &self,
+        since: Option<Revision>,
+        poll: Duration,
+    ) -> Result<Option<Box<dyn Changes>>, StoreError>;
 
     /// Writes a consistent copy of the whole store to a file that is not there yet, or empty,
     /// while reads and writes go on.

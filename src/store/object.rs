@@ -164,18 +164,34 @@ impl Object {
         self
     }
 
-    /// The body that is kept: the wire form without its identity, which stands beside it.
-    pub(super) fn to_body(&self) -> Result<String, serde_json::Error> {
-        match self.clone().identified(None) {
-            Self::App(app) => serde_json::to_string(&app),
-            Self::CronJob(job) => serde_json::to_string(&job),
-            Self::DeviceGroup(group) => serde_json::to_string(&group),
-            Self::User(user) => serde_json::to_string(&user),
-            Self::UserGroup(group) => serde_json::to_string(&group),
-        }
+    /// What is kept: the wire form without its identity, which stands beside it.
+    pub(super) fn to_map(&self) -> Result<Map<String, Value>, serde_json::Error> {
+        let value = match self.clone().identified(None) {
+            Self::App(app) => serde_json::to_value(&app),
+            Self::CronJob(job) => serde_json::to_value(&job),
+            Self::DeviceGroup(group) => serde_json::to_value(&group),
+            Self::User(user) => serde_json::to_value(&user),
+            Self::UserGroup(group) => serde_json::to_value(&group),
+        };
+        // All of them are written as objects.
+        Ok(if let Value::Object(map) = value? { map } else { Map::new() })
     }
 
-    /// Reads a kept body.
+    /// The same as text.
+    pub(super) fn to_body(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(&self.to_map()?)
+    }
+
+    /// Reads what is kept.
+    pub(super) fn from_map(
+        kind: Kind,
+        map: Map<String, Value>,
+        identity: (Uid, Revision),
+    ) -> Result<Self, Invalid> {
+        Ok(Self::decode(kind, map)?.identified(Some(identity)))
+    }
+
+    /// Reads a kept text.
     pub(super) fn from_body(
         kind: Kind,
         name: &str,
@@ -183,14 +199,11 @@ impl Object {
         identity: (Uid, Revision),
     ) -> Result<Self, StoreError> {
         let decoded = match json_value(body.as_bytes()) {
-            Ok(Value::Object(map)) => Self::decode(kind, map),
+            Ok(Value::Object(map)) => Self::from_map(kind, map, identity),
             Ok(_) => Err(Invalid::field("body", "is not an object")),
             Err(error) => Err(Invalid::field("body", error.to_string())),
         };
-        match decoded {
-            Ok(object) => Ok(object.identified(Some(identity))),
-            Err(source) => Err(StoreError::Unreadable { kind, name: name.to_owned(), source }),
-        }
+        decoded.map_err(|source| StoreError::Unreadable { kind, name: name.to_owned(), source })
     }
 
     fn decode(kind: Kind, map: Map<String, Value>) -> Result<Self, Invalid> {

@@ -111,6 +111,30 @@ pub(super) fn delete(db: &Connection, kind: Kind, name: &str) -> Result<Written<
     Ok(Written { object: (), revision, device_groups })
 }
 
+/// Raises the prune id of every device group that this version can read.
+pub(super) fn prune_all(db: &Connection) -> Result<Written<Vec<DeviceGroup>>, StoreError> {
+    let (mut pruned, mut device_groups) = (Vec::new(), Vec::new());
+    let mut last = last_revision(db)?;
+    for name in names(db, Kind::DeviceGroup)? {
+        let group = match get(db, Kind::DeviceGroup, &name) {
+            Ok(group) => group.and_then(DeviceGroup::from_object),
+            Err(error @ StoreError::Unreadable { .. }) => {
+                tracing::error!(%error, "a device group is not pruned");
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(mut group) = group else { continue };
+        let expected = group.revision();
+        group.prune_id = group.prune_id.saturating_add(1);
+        let written = replace(db, group.into(), expected)?;
+        last = written.revision;
+        pruned.extend(DeviceGroup::from_object(written.object));
+        device_groups.push(name);
+    }
+    Ok(Written { object: pruned, revision: last, device_groups })
+}
+
 /// A device group, its apps and its cron jobs.
 pub(super) fn group_snapshot(
     db: &Connection,

@@ -14,9 +14,10 @@ mod open;
 pub use open::{DATABASE_FILE, OpenError};
 
 use super::{
-    Cause, GroupSnapshot, Kind, KnownGroups, Object, Store, StoreError, UserSnapshot, Written,
+    Cause, Changes, GroupSnapshot, Kind, KnownGroups, Object, Store, StoreError, UserSnapshot,
+    Written,
 };
-use crate::model::Revision;
+use crate::model::{DeviceGroup, Revision};
 use async_trait::async_trait;
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
@@ -144,6 +145,19 @@ impl Store for SqliteStore {
         let token_id = token_id.map(str::to_owned);
         self.read("find a token's user", move |db| documents::token_owners(db, token_id.as_deref()))
             .await
+    }
+
+    async fn prune_all(&self) -> Result<Written<Vec<DeviceGroup>>, StoreError> {
+        self.write("prune all", documents::prune_all).await
+    }
+
+    async fn changes(
+        &self,
+        _since: Option<Revision>,
+        _poll: Duration,
+    ) -> Result<Option<Box<dyn Changes>>, StoreError> {
+        // The file's lock keeps everybody else out.
+        Ok(None)
     }
 
     async fn backup(&self, path: &Path) -> Result<(), StoreError> {

@@ -1,0 +1,147 @@
+//! The way to the database: one client, made and prepared when it is first needed.
+
+use super::super::StoreError;
+use super::prepare::{Deployment, prepare};
+use super::{MongoSettings, PATIENCE};
+use mongodb::bson::{Document, Timestamp};
+use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::options::{
+    ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
+};
+use mongodb::{Client, ClientSession, Collection, Database};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::OnceCell;
+
+/// How long a member is looked for. An election takes about this long on a good network, and a
+/// call must end soon after.
+const SELECTION: Duration = Duration::from_secs(3);
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(2);
+/// How often each member is asked whether it lives.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// A key that is there already.
+const DUPLICATE_KEY: i32 = 11_000;
+
+/// A shared client.
+#[derive(Debug)]
+pub(super) struct Connection {
+    settings: MongoSettings,
+    client: OnceCell<Client>,
+    deployment: OnceCell<Deployment>,
+    /// One write at a time: they take turns at the revision anyway.
+    pub(super) writing: tokio::sync::Mutex<()>,
+    /// When the last write of this process was acknowledged, in the database's own time.
+    written: Mutex<Option<Timestamp>>,
+}
+
+/// A database that was found, and what it can do.
+#[derive(Debug, Clone)]
+pub(super) struct Prepared {
+    pub(super) database: Database,
+    pub(super) deployment: Deployment,
+}
+
+impl Prepared {
+    pub(super) fn collection(&self, name: &str) -> Collection<Document> {
+        self.database.collection(name)
+    }
+}
+
+impl Connection {
+    pub(super) fn new(settings: MongoSettings) -> Self {
+        Self {
+            settings,
+            client: OnceCell::new(),
+            deployment: OnceCell::new(),
+            writing: tokio::sync::Mutex::new(()),
+            written: Mutex::new(None),
+        }
+    }
+
+    /// The client. The names in its connection string may have to be looked up, which may fail now
+    /// and succeed later.
+    async fn client(&self) -> Result<&Client, StoreError> {
+        let connect = async {
+            let mut options = ClientOptions::parse(self.settings.url.expose().as_str())
+                .await
+                .map_err(failed("be found"))?;
+            options.app_name.get_or_insert_with(|| "nebula".to_owned());
+            options.max_pool_size = Some(self.settings.max_pool_size);
+            options.server_selection_timeout = Some(SELECTION);
+            options.connect_timeout = Some(CONNECT);
+            options.heartbeat_freq = Some(HEARTBEAT);
+            options.retry_reads = Some(true);
+            options.retry_writes = Some(true);
+            // Whatever the connection string says: a write that could be rolled back, or a read
+            // that could, would break what the API promises.
+            options.read_concern = Some(ReadConcern::majority());
+            options.write_concern = Some(WriteConcern::majority());
+            options.selection_criteria =
+                Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+            Client::with_options(options).map_err(failed("be used"))
+        };
+        self.client.get_or_try_init(|| connect).await
+    }
+
+    /// The database, looked at and made ready once.
+    pub(super) async fn prepared(&self) -> Result<Prepared, StoreError> {
+        let client = self.client().await?.clone();
+        let database = client.database(&self.settings.database);
+        let deployment = self.deployment.get_or_try_init(|| prepare(&database)).await?.clone();
+        Ok(Prepared { database, deployment })
+    }
+
+    /// The database, and a session to read it.
+    pub(super) async fn begin_reading(&self) -> Result<(Prepared, ClientSession), StoreError> {
+        Ok((self.prepared().await?, self.session().await?))
+    }
+
+    /// A session whose reads show at least what this process wrote, also on a new primary.
+    pub(super) async fn session(&self) -> Result<ClientSession, StoreError> {
+        let session = self.client().await?.start_session().await;
+        let mut session = session.map_err(failed("begin"))?;
+        let written = *self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(written) = written {
+            session.advance_operation_time(written);
+        }
+        Ok(session)
+    }
+
+    /// A session whose reads all show one moment.
+    pub(super) async fn snapshot_session(&self) -> Result<ClientSession, StoreError> {
+        let session = self.client().await?.start_session().snapshot(true).await;
+        session.map_err(failed("begin"))
+    }
+
+    /// A write of this session was acknowledged.
+    pub(super) fn acknowledged(&self, session: &ClientSession) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        *written = (*written).max(session.operation_time());
+    }
+
+    /// Waits for a turn to write, but not for long.
+    pub(super) async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, StoreError> {
+        let turn = tokio::time::timeout(PATIENCE, self.writing.lock()).await;
+        turn.map_err(|_| StoreError::unavailable("write", super::super::Cause::TooSlow))
+    }
+}
+
+/// An error of the driver as one of the store.
+pub(super) fn failed(operation: &'static str) -> impl Fn(Error) -> StoreError {
+    move |error| StoreError::unavailable(operation, Box::new(error))
+}
+
+/// The number of a server's error, if it is one.
+pub(super) fn code(error: &Error) -> Option<i32> {
+    match &*error.kind {
+        ErrorKind::Command(command) => Some(command.code),
+        ErrorKind::Write(WriteFailure::WriteError(write)) => Some(write.code),
+        _ => None,
+    }
+}
+
+/// Whether a write failed because what it would add is there already.
+pub(super) fn is_duplicate(error: &Error) -> bool {
+    code(error) == Some(DUPLICATE_KEY)
+}

@@ -1,0 +1,181 @@
+//! Between the documents of a database and the objects of the model.
+//!
+//! A document is the object as the API shows it, with `_id` in place of `uid`. So a database that
+//! the original wrote is read as it is, and the original reads what is written here; keys that this
+//! version does not know stay in the document.
+//!
+//! Values go over by their plain types: no key of a user's map is ever read as an operator or as
+//! extended JSON.
+
+use super::super::{Kind, Object, StoreError};
+use crate::model::{Invalid, Revision, Uid};
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, Document, doc};
+use serde_json::{Map, Value};
+
+/// A document's own id, which is the object's uid.
+pub(super) const ID: &str = "_id";
+/// The revision of its last change.
+pub(super) const REVISION: &str = "revision";
+
+/// Where objects of a kind are kept.
+pub(super) const fn collection(kind: Kind) -> &'static str {
+    match kind {
+        Kind::App => "nebula_apps",
+        Kind::CronJob => "nebula_cron_jobs",
+        Kind::DeviceGroup => "nebula_device_groups",
+        Kind::User => "nebula_users",
+        Kind::UserGroup => "nebula_user_groups",
+    }
+}
+
+/// The key that holds the name of an object of a kind.
+pub(super) const fn name_key(kind: Kind) -> &'static str {
+    match kind {
+        Kind::App => "app_name",
+        Kind::CronJob => "cron_job_name",
+        Kind::DeviceGroup => "device_group",
+        Kind::User => "user_name",
+        Kind::UserGroup => "user_group",
+    }
+}
+
+/// The key by which a device group lists objects of a kind; none for what no device runs.
+pub(super) const fn list_key(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::App => Some("apps"),
+        Kind::CronJob => Some("cron_jobs"),
+        Kind::DeviceGroup | Kind::User | Kind::UserGroup => None,
+    }
+}
+
+/// An object by its name.
+pub(super) fn named(kind: Kind, name: &str) -> Document {
+    doc! { name_key(kind): name }
+}
+
+/// A document that still has the revision by which it was read. One that the original wrote has
+/// none.
+pub(super) fn unchanged(id: ObjectId, revision: Revision) -> Document {
+    let revision = if revision.0 == 0 { Bson::Null } else { signed(revision).into() };
+    doc! { ID: id, REVISION: revision }
+}
+
+/// A database counts with a sign; a revision stays far below that limit.
+pub(super) fn signed(revision: Revision) -> i64 {
+    i64::try_from(revision.0).unwrap_or(i64::MAX)
+}
+
+/// The revision in a document, zero when it has none.
+pub(super) fn revision_of(document: &Document) -> Revision {
+    Revision(document.get(REVISION).map_or(0, number))
+}
+
+/// A whole number, however wide it was written.
+pub(super) fn number(value: &Bson) -> u64 {
+    match value {
+        Bson::Int32(number) => u64::try_from(*number).unwrap_or_default(),
+        Bson::Int64(number) => u64::try_from(*number).unwrap_or_default(),
+        _ => 0,
+    }
+}
+
+/// The object as a document, under the identity that the store gives it.
+pub(super) fn to_document(
+    object: &Object,
+    id: ObjectId,
+    revision: Revision,
+) -> Result<Document, StoreError> {
+    let encode = |error| StoreError::unavailable("encode an object", error);
+    let body = object.to_map().map_err(encode)?;
+    let mut document = doc! { ID: id };
+    for (key, value) in body {
+        document.insert(key, to_bson(value)?);
+    }
+    document.insert(REVISION, signed(revision));
+    Ok(document)
+}
+
+/// What a document holds beside the object, so that it stays when the object is replaced.
+pub(super) fn keep_unknown_keys(new: &mut Document, old: &Document, known: &[&str]) {
+    for (key, value) in old {
+        if !new.contains_key(key) && !known.contains(&key.as_str()) {
+            new.insert(key, value.clone());
+        }
+    }
+}
+
+/// Reads a document.
+pub(super) fn to_object(kind: Kind, document: Document) -> Result<Object, StoreError> {
+    let name = document.get_str(name_key(kind)).unwrap_or_default().to_owned();
+    let unreadable = |source: Invalid| StoreError::Unreadable { kind, name: name.clone(), source };
+    let Ok(id) = document.get_object_id(ID) else {
+        return Err(unreadable(Invalid::field(ID, "is no ObjectId")));
+    };
+    let identity = (Uid::from_bytes(id.bytes()), revision_of(&document));
+    let mut body = Map::new();
+    for (key, value) in document {
+        if key == ID || key == REVISION {
+            continue;
+        }
+        // What no object has, such as a date, is none of ours.
+        if let Some(value) = to_json(value) {
+            body.insert(key, value);
+        }
+    }
+    Object::from_map(kind, body, identity).map_err(unreadable)
+}
+
+/// The names in a list of names.
+pub(super) fn strings(document: &Document, key: &str) -> Vec<String> {
+    let list = document.get_array(key).map(Vec::as_slice).unwrap_or_default();
+    list.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect()
+}
+
+fn to_bson(value: Value) -> Result<Bson, StoreError> {
+    Ok(match value {
+        Value::Null => Bson::Null,
+        Value::Bool(truth) => truth.into(),
+        Value::String(text) => text.into(),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            // As narrow as it goes, which is what the original writes.
+            (Some(whole), _) => i32::try_from(whole).map_or(Bson::Int64(whole), Bson::Int32),
+            (None, Some(decimal)) if !number.is_u64() => Bson::Double(decimal),
+            _ => {
+                let source = Invalid::field("number", format!("`{number}` is too large to keep"));
+                let error = std::io::Error::new(std::io::ErrorKind::InvalidData, source);
+                return Err(StoreError::unavailable("encode an object", error));
+            }
+        },
+        Value::Array(list) => Bson::Array(list.into_iter().map(to_bson).collect::<Result<_, _>>()?),
+        Value::Object(map) => {
+            let entries = map.into_iter().map(|(key, value)| Ok((key, to_bson(value)?)));
+            Bson::Document(entries.collect::<Result<_, StoreError>>()?)
+        }
+    })
+}
+
+fn to_json(value: Bson) -> Option<Value> {
+    Some(match value {
+        Bson::Null => Value::Null,
+        Bson::Boolean(truth) => truth.into(),
+        Bson::String(text) => text.into(),
+        Bson::Int32(number) => number.into(),
+        Bson::Int64(number) => number.into(),
+        Bson::Double(number) => whole(number).map_or_else(|| number.into(), Value::from),
+        Bson::ObjectId(id) => id.to_hex().into(),
+        Bson::Array(list) => Value::Array(list.into_iter().filter_map(to_json).collect()),
+        Bson::Document(document) => {
+            let entries = document.into_iter();
+            Value::Object(entries.filter_map(|(key, value)| Some((key, to_json(value)?))).collect())
+        }
+        _ => return None,
+    })
+}
+
+/// A database shell writes every number as a double.
+#[expect(clippy::cast_possible_truncation, reason = "it is within the range of what it becomes")]
+fn whole(number: f64) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64)
+}

@@ -1,0 +1,189 @@
+//! The store for many managers: a `MongoDB` database, by the names and in the form of the original.
+//!
+//! One object is one document, so each write of one is whole or absent. The order of writes is kept
+//! without transactions, which a lone server does not have and which hold locks for a minute when
+//! their manager dies: a write takes a revision, changes its document if that still has the
+//! revision by which it was read, takes a second revision and stamps the document with it, and
+//! notes in `nebula_changes` what it touched. Whoever sees the second revision sees the change.
+//!
+//! Invariants: what was acknowledged is on the disks of most members; a read never shows less than
+//! what this process wrote before; a [`GroupSnapshot`] is one moment; a write that its manager did
+//! not end, and one that is not ours, is noted by another manager (see `changes`); a call ends
+//! within [`PATIENCE`] whatever the network does.
+
+mod changes;
+mod connection;
+mod documents;
+mod prepare;
+mod snapshot;
+mod write;
+
+use super::{
+    Changes, GroupSnapshot, Kind, KnownGroups, Object, Store, StoreError, UserSnapshot, Written,
+};
+use crate::model::{DeviceGroup, Revision, Secret};
+use async_trait::async_trait;
+use connection::{Connection, failed};
+use documents::{ID, collection, name_key, named, to_object};
+use futures_util::TryStreamExt;
+use mongodb::bson::{Document, doc};
+use mongodb::{ClientSession, Collection};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The longest that any call takes. A write must be refused within five seconds; this leaves a
+/// margin.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// Names that are listed at most: a fleet has thousands.
+const MAX_NAMES: i64 = 1_000_000;
+
+/// Where the database is and how it is used.
+#[derive(Debug, Clone)]
+pub struct MongoSettings {
+    /// The connection string, with its credentials.
+    pub url: Secret<String>,
+    /// The database.
+    pub database: String,
+    /// Connections at most.
+    pub max_pool_size: u32,
+}
+
+/// A store in a `MongoDB` database. Cheap to clone; clones share their connections.
+#[derive(Debug, Clone)]
+pub struct MongoStore {
+    connection: Arc<Connection>,
+}
+
+impl MongoStore {
+    /// A store that connects when it is first used, for the database may be away when a manager
+    /// starts.
+    pub fn new(settings: MongoSettings) -> Self {
+        Self { connection: Arc::new(Connection::new(settings)) }
+    }
+
+    async fn within<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        within(operation, work).await
+    }
+}
+
+/// Ends what takes too long.
+async fn within<T>(
+    operation: &'static str,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let outcome = timeout(PATIENCE, work).await;
+    outcome.unwrap_or_else(|_| Err(StoreError::unavailable(operation, super::Cause::TooSlow)))
+}
+
+/// The texts under one key of some documents, sorted.
+async fn texts(
+    documents: &Collection<Document>,
+    filter: Document,
+    key: &'static str,
+    session: &mut ClientSession,
+) -> Result<Vec<String>, StoreError> {
+    let failed = failed("list names");
+    let only = doc! { ID: 0, key: 1 };
+    let found = documents.find(filter).projection(only).sort(doc! { key: 1 }).limit(MAX_NAMES);
+    let mut found = found.session(&mut *session).await.map_err(&failed)?;
+    let mut found = found.stream(session);
+    let mut texts = Vec::new();
+    while let Some(document) = found.try_next().await.map_err(&failed)? {
+        texts.extend(document.get_str(key).ok().map(str::to_owned));
+    }
+    Ok(texts)
+}
+
+#[async_trait]
+impl Store for MongoStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.within("answer", async {
+            let (prepared, mut session) = self.connection.begin_reading().await?;
+            // Not a mere ping: a member that sees no majority answers those as well.
+            let meta = prepared.collection(write::META);
+            let read = meta.find_one(doc! {}).session(&mut session);
+            read.await.map(|_| ()).map_err(failed("answer"))
+        })
+        .await
+    }
+
+    async fn names(&self, kind: Kind) -> Result<Vec<String>, StoreError> {
+        self.within("list names", async {
+            let (prepared, mut session) = self.connection.begin_reading().await?;
+            let objects = prepared.collection(collection(kind));
+            texts(&objects, doc! {}, name_key(kind), &mut session).await
+        })
+        .await
+    }
+
+    async fn get(&self, kind: Kind, name: &str) -> Result<Option<Object>, StoreError> {
+        self.within("read an object", async {
+            let (prepared, mut session) = self.connection.begin_reading().await?;
+            let objects = prepared.collection(collection(kind));
+            let found = objects.find_one(named(kind, name)).session(&mut session).await;
+            let found = found.map_err(failed("read an object"))?;
+            found.map(|document| to_object(kind, document)).transpose()
+        })
+        .await
+    }
+
+    async fn insert(&self, object: Object) -> Result<Written, StoreError> {
+        self.connection.insert(object).await
+    }
+
+    async fn replace(&self, object: Object, expected: Revision) -> Result<Written, StoreError> {
+        self.connection.replace(object, expected).await
+    }
+
+    async fn delete(&self, kind: Kind, name: &str) -> Result<Written<()>, StoreError> {
+        self.connection.delete(kind, name).await
+    }
+
+    async fn prune_all(&self) -> Result<Written<Vec<DeviceGroup>>, StoreError> {
+        self.connection.prune_all().await
+    }
+
+    async fn group_snapshot(&self, name: &str) -> Result<Option<GroupSnapshot>, StoreError> {
+        self.within("read a group", self.connection.group_snapshot(name)).await
+    }
+
+    async fn user_snapshot(
+        &self,
+        name: &str,
+        known: &KnownGroups,
+    ) -> Result<Option<UserSnapshot>, StoreError> {
+        self.within("read a user", self.connection.user_snapshot(name, known)).await
+    }
+
+    async fn token_owners(&self, token_id: Option<&str>) -> Result<Vec<String>, StoreError> {
+        self.within("find a token's user", async {
+            let (prepared, mut session) = self.connection.begin_reading().await?;
+            let users = prepared.collection(collection(Kind::User));
+            // `null` is also found where there is no such key.
+            let filter = doc! { "token_id": token_id };
+            texts(&users, filter, name_key(Kind::User), &mut session).await
+        })
+        .await
+    }
+
+    async fn changes(
+        &self,
+        since: Option<Revision>,
+        poll: Duration,
+    ) -> Result<Option<Box<dyn Changes>>, StoreError> {
+        changes::open(Arc::clone(&self.connection), since, poll).await.map(Some)
+    }
+
+    async fn backup(&self, _path: &Path) -> Result<(), StoreError> {
+        Err(StoreError::Elsewhere {
+            what: "a copy of the database",
+            instead: "make it with `mongodump`, or take `nebula ctl export`",
+        })
+    }
+}

@@ -1,0 +1,395 @@
+//! How something is written; why in these steps stands at the head of the module above.
+//!
+//! The change itself and the note of it are acknowledged by most members. What only orders writes,
+//! taking revisions and stamping, need not be waited for: lost in an election, it is made anew, and
+//! later revisions are higher because time went on.
+
+use super::super::{Cause, Kind, Object, StoreError, Written};
+use super::connection::{Connection, Prepared, failed, is_duplicate};
+use super::documents::{
+    ID, REVISION, collection, keep_unknown_keys, list_key, name_key, named, number, revision_of,
+    signed, to_document, to_object, unchanged,
+};
+use super::{PATIENCE, texts, within};
+use crate::model::{DeviceGroup, Revision, Uid};
+use crate::store::Noun;
+use futures_util::TryStreamExt;
+use mongodb::ClientSession;
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::options::{ReturnDocument, WriteConcern};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The last revision that was taken.
+pub(super) const META: &str = "nebula_meta";
+/// What each write touched, by its revision.
+pub(super) const CHANGES: &str = "nebula_changes";
+/// Says in a note that anything may have changed.
+pub(super) const EVERYTHING: &str = "everything";
+pub(super) const KINDS: [Kind; 5] =
+    [Kind::App, Kind::CronJob, Kind::DeviceGroup, Kind::User, Kind::UserGroup];
+/// A note of more device groups than this says "everything", for a document has a limit.
+const MAX_NOTED_GROUPS: usize = 20_000;
+/// A write that nobody waits for any more is given up after this; then the connection is broken.
+const GIVEN_UP: Duration = Duration::from_secs(60);
+
+/// Documents that somebody wrote who takes no revisions.
+#[derive(Debug, Default)]
+pub(super) struct Unordered {
+    pub(super) documents: HashMap<Kind, Vec<ObjectId>>,
+    /// Not to be told which; or something is gone.
+    pub(super) everything: bool,
+}
+
+/// A write that has its first revision.
+struct Write {
+    prepared: Prepared,
+    session: ClientSession,
+    first: Revision,
+}
+
+/// What a write touched.
+#[derive(Default)]
+struct Touched<'a> {
+    /// None says everything.
+    object: Option<(Kind, &'a str)>,
+    device_groups: &'a [String],
+    /// The document that is no more.
+    gone: Option<ObjectId>,
+    /// Documents that were given a revision, and nothing else.
+    ordered: Vec<ObjectId>,
+}
+
+impl Connection {
+    /// Does a write to its end, also when its caller has gone: a half-done one has to be found and
+    /// ended by others.
+    async fn to_the_end<T: Send + 'static>(
+        self: &Arc<Self>,
+        operation: &'static str,
+        work: impl AsyncWork<T>,
+    ) -> Result<T, StoreError> {
+        let here = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            let _turn = here.turn().await?;
+            let done = tokio::time::timeout(GIVEN_UP, work.run(&here)).await;
+            done.unwrap_or_else(|_| Err(StoreError::unavailable(operation, Cause::TooSlow)))
+        });
+        let stopped = |_| Err(StoreError::unavailable(operation, Cause::Stopped));
+        within(operation, async { task.await.unwrap_or_else(stopped) }).await
+    }
+
+    pub(super) async fn insert(self: &Arc<Self>, object: Object) -> Result<Written, StoreError> {
+        self.to_the_end("add an object", Insert(object)).await
+    }
+
+    pub(super) async fn replace(
+        self: &Arc<Self>,
+        object: Object,
+        expected: Revision,
+    ) -> Result<Written, StoreError> {
+        self.to_the_end("replace an object", Replace(object, expected)).await
+    }
+
+    pub(super) async fn delete(
+        self: &Arc<Self>,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Written<()>, StoreError> {
+        self.to_the_end("delete an object", Delete(kind, name.to_owned())).await
+    }
+
+    pub(super) async fn prune_all(
+        self: &Arc<Self>,
+    ) -> Result<Written<Vec<DeviceGroup>>, StoreError> {
+        self.to_the_end("prune all", PruneAll).await
+    }
+
+    /// Gives revisions to what has none, or an old one, and notes that it changed.
+    pub(super) async fn order(
+        self: &Arc<Self>,
+        unordered: Unordered,
+    ) -> Result<Revision, StoreError> {
+        self.to_the_end("order what others wrote", Order(unordered)).await
+    }
+
+    async fn begin(&self) -> Result<Write, StoreError> {
+        let (prepared, mut session) = self.begin_reading().await?;
+        let first = take_revision(&prepared, &mut session).await?;
+        Ok(Write { prepared, session, first })
+    }
+}
+
+/// One of the writes below. A trait of our own, because a closure cannot say that its future may
+/// be sent to another thread.
+trait AsyncWork<T>: Send + 'static {
+    fn run(self, connection: &Connection) -> impl Future<Output = Result<T, StoreError>> + Send;
+}
+
+struct Insert(Object);
+struct Replace(Object, Revision);
+struct Delete(Kind, String);
+struct PruneAll;
+struct Order(Unordered);
+
+impl AsyncWork<Written> for Insert {
+    async fn run(self, connection: &Connection) -> Result<Written, StoreError> {
+        let object = self.0;
+        let (kind, name) = (object.kind(), object.name().to_owned());
+        let operation = "add an object";
+        let mut write = connection.begin().await?;
+        // The index says so as well, but a database with twins cannot have that index.
+        if write.find(kind, &name).await?.is_some() {
+            return Err(StoreError::AlreadyExists);
+        }
+        let id = ObjectId::new();
+        let document = to_document(&object, id, write.first)?;
+        let objects = write.prepared.collection(collection(kind));
+        match objects.insert_one(document).session(&mut write.session).await {
+            Ok(_) => {}
+            Err(error) if is_duplicate(&error) => return Err(StoreError::AlreadyExists),
+            Err(error) => return Err(failed(operation)(error)),
+        }
+        write.end_of_one(connection, object, id).await
+    }
+}
+
+impl AsyncWork<Written> for Replace {
+    async fn run(self, connection: &Connection) -> Result<Written, StoreError> {
+        let Self(object, expected) = self;
+        let (kind, name) = (object.kind(), object.name().to_owned());
+        let operation = "replace an object";
+        let mut write = connection.begin().await?;
+        let Some(old) = write.find(kind, &name).await? else {
+            return Err(StoreError::NotFound);
+        };
+        if revision_of(&old) != expected {
+            return Err(StoreError::Conflict);
+        }
+        let id = old.get_object_id(ID).map_err(|_| StoreError::Conflict)?;
+        let mut new = to_document(&object, id, write.first)?;
+        // What this version knows of the old one is in the new one, or was taken away.
+        if let Ok(known) = to_object(kind, old.clone()).and_then(|object| {
+            object.to_map().map_err(|error| StoreError::unavailable(operation, error))
+        }) {
+            let known: Vec<&str> = known.keys().map(String::as_str).collect();
+            keep_unknown_keys(&mut new, &old, &known);
+        }
+        let replaced = write
+            .prepared
+            .collection(collection(kind))
+            .replace_one(unchanged(id, expected), new)
+            .session(&mut write.session)
+            .await
+            .map_err(failed(operation))?;
+        if replaced.matched_count == 0 {
+            return Err(StoreError::Conflict);
+        }
+        write.end_of_one(connection, object, id).await
+    }
+}
+
+impl AsyncWork<Written<()>> for Delete {
+    async fn run(self, connection: &Connection) -> Result<Written<()>, StoreError> {
+        let Self(kind, name) = self;
+        let operation = "delete an object";
+        let mut write = connection.begin().await?;
+        let Some(old) = write.find(kind, &name).await? else {
+            return Err(StoreError::NotFound);
+        };
+        let id = old.get_object_id(ID).map_err(|_| StoreError::Conflict)?;
+        let device_groups = write.device_groups(kind, &name).await?;
+        let groups = write.prepared.collection(collection(Kind::DeviceGroup));
+        // First the groups: what their devices are told must not fall when a part of it is gone,
+        // and a group that rises for nothing harms nobody.
+        if let Some(list) = list_key(kind) {
+            let stamp = doc! { "$set": { REVISION: signed(write.first) } };
+            groups
+                .update_many(doc! { list: &name }, stamp)
+                .session(&mut write.session)
+                .await
+                .map_err(failed(operation))?;
+        }
+        let objects = write.prepared.collection(collection(kind));
+        let deleted = objects.delete_one(doc! { ID: id }).session(&mut write.session).await;
+        if deleted.map_err(failed(operation))?.deleted_count == 0 {
+            return Err(StoreError::NotFound);
+        }
+        let mut touched = Touched::object(kind, &name, &device_groups);
+        touched.gone = Some(id);
+        let raised = doc! { name_key(Kind::DeviceGroup): { "$in": &device_groups } };
+        let revision = write.end(connection, &[(Kind::DeviceGroup, raised)], &touched).await?;
+        Ok(Written { object: (), revision, device_groups })
+    }
+}
+
+impl AsyncWork<Written<Vec<DeviceGroup>>> for PruneAll {
+    async fn run(self, connection: &Connection) -> Result<Written<Vec<DeviceGroup>>, StoreError> {
+        let operation = "prune all";
+        let mut write = connection.begin().await?;
+        let groups = write.prepared.collection(collection(Kind::DeviceGroup));
+        let raise = doc! { "$inc": { "prune_id": 1 }, "$set": { REVISION: signed(write.first) } };
+        groups
+            .update_many(doc! {}, raise)
+            .session(&mut write.session)
+            .await
+            .map_err(failed(operation))?;
+        let prepared = write.prepared.clone();
+        let all = [(Kind::DeviceGroup, doc! {})];
+        let revision = write.end(connection, &all, &Touched::default()).await?;
+        let mut session = connection.session().await?;
+        let groups = prepared.collection(collection(Kind::DeviceGroup));
+        let found = groups.find(doc! {}).sort(doc! { "device_group": 1 });
+        let mut found = found.session(&mut session).await.map_err(failed(operation))?;
+        let mut stream = found.stream(&mut session);
+        let mut pruned = Vec::new();
+        while let Some(document) = stream.try_next().await.map_err(failed(operation))? {
+            match to_object(Kind::DeviceGroup, document) {
+                Ok(object) => pruned.extend(DeviceGroup::from_object(object)),
+                Err(error) => tracing::error!(%error, "a device group was pruned and is left out"),
+            }
+        }
+        let device_groups = pruned.iter().map(|group| group.device_group.to_string()).collect();
+        Ok(Written { object: pruned, revision, device_groups })
+    }
+}
+
+impl AsyncWork<Revision> for Order {
+    async fn run(self, connection: &Connection) -> Result<Revision, StoreError> {
+        let mut write = connection.begin().await?;
+        for kind in KINDS {
+            let filter = match self.0.documents.get(&kind) {
+                _ if self.0.everything => doc! {},
+                Some(ids) => doc! { ID: { "$in": ids } },
+                None => continue,
+            };
+            let stamp = doc! { "$set": { REVISION: signed(write.first) } };
+            write
+                .prepared
+                .collection(collection(kind))
+                .update_many(filter, stamp)
+                .session(&mut write.session)
+                .await
+                .map_err(failed("order what others wrote"))?;
+        }
+        let ordered = self.0.documents.into_values().flatten().collect();
+        let touched = Touched { ordered, ..Touched::default() };
+        write.end(connection, &KINDS.map(|kind| (kind, doc! {})), &touched).await
+    }
+}
+
+impl Write {
+    async fn find(&mut self, kind: Kind, name: &str) -> Result<Option<Document>, StoreError> {
+        let objects = self.prepared.collection(collection(kind));
+        let found = objects.find_one(named(kind, name)).session(&mut self.session).await;
+        found.map_err(failed("read an object"))
+    }
+
+    /// The device groups whose devices are told of this object.
+    async fn device_groups(&mut self, kind: Kind, name: &str) -> Result<Vec<String>, StoreError> {
+        let list = match (kind, list_key(kind)) {
+            (Kind::DeviceGroup, _) => return Ok(vec![name.to_owned()]),
+            (_, None) => return Ok(Vec::new()),
+            (_, Some(list)) => list,
+        };
+        let groups = self.prepared.collection(collection(Kind::DeviceGroup));
+        let key = name_key(Kind::DeviceGroup);
+        texts(&groups, doc! { list: name }, key, &mut self.session).await
+    }
+
+    async fn end_of_one(
+        mut self,
+        connection: &Connection,
+        object: Object,
+        id: ObjectId,
+    ) -> Result<Written, StoreError> {
+        let (kind, name) = (object.kind(), object.name().to_owned());
+        let device_groups = self.device_groups(kind, &name).await?;
+        let touched = Touched::object(kind, &name, &device_groups);
+        let revision = self.end(connection, &[(kind, doc! { ID: id })], &touched).await?;
+        let object = object.identified(Some((Uid::from_bytes(id.bytes()), revision)));
+        Ok(Written { object, revision, device_groups })
+    }
+
+    /// Takes the second revision, stamps what has the first, and notes it.
+    async fn end(
+        mut self,
+        connection: &Connection,
+        stamped: &[(Kind, Document)],
+        touched: &Touched<'_>,
+    ) -> Result<Revision, StoreError> {
+        let operation = "order a write";
+        let last = take_revision(&self.prepared, &mut self.session).await?;
+        for (kind, filter) in stamped {
+            let mut filter = filter.clone();
+            filter.insert(REVISION, signed(self.first));
+            self.prepared
+                .collection(collection(*kind))
+                .update_many(filter, doc! { "$set": { REVISION: signed(last) } })
+                .write_concern(WriteConcern::nodes(1))
+                .session(&mut self.session)
+                .await
+                .map_err(failed(operation))?;
+        }
+        let note = touched.note(self.first, last);
+        let changes = self.prepared.collection(CHANGES);
+        changes.insert_one(note).session(&mut self.session).await.map_err(failed(operation))?;
+        connection.acknowledged(&self.session);
+        Ok(last)
+    }
+}
+
+impl<'a> Touched<'a> {
+    fn object(kind: Kind, name: &'a str, device_groups: &'a [String]) -> Self {
+        Self { object: Some((kind, name)), device_groups, ..Self::default() }
+    }
+
+    fn note(&self, first: Revision, last: Revision) -> Document {
+        let mut note = doc! { ID: signed(last), "first": signed(first), "at": DateTime::now() };
+        if let Some(gone) = self.gone {
+            note.insert("gone", gone);
+        }
+        if !self.ordered.is_empty() {
+            note.insert("ordered", &self.ordered);
+        }
+        match self.object {
+            Some((kind, name)) if self.device_groups.len() <= MAX_NOTED_GROUPS => {
+                note.insert("kind", kind.as_str());
+                note.insert("name", name);
+                let groups = self.device_groups.iter().map(|name| Bson::from(name.as_str()));
+                note.insert("device_groups", groups.collect::<Vec<Bson>>());
+            }
+            _ => {
+                note.insert("kind", EVERYTHING);
+            }
+        }
+        note
+    }
+}
+
+/// Takes the next revision: one more than the last, or the wall clock's milliseconds when that is
+/// more. The clock lets a database that was restored overtake what it gave out before.
+async fn take_revision(
+    prepared: &Prepared,
+    session: &mut ClientSession,
+) -> Result<Revision, StoreError> {
+    let operation = "take a revision";
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let clock = i64::try_from(clock).unwrap_or(i64::MAX);
+    let next = doc! { "$max": [{ "$add": [{ "$ifNull": ["$value", 0_i64] }, 1_i64] }, clock] };
+    let taken = prepared
+        .collection(META)
+        .find_one_and_update(doc! { ID: REVISION }, vec![doc! { "$set": { "value": next } }])
+        .upsert(true)
+        .return_document(ReturnDocument::After)
+        .write_concern(WriteConcern::nodes(1))
+        .session(session)
+        .await
+        .map_err(failed(operation))?;
+    let value = taken.as_ref().and_then(|meta| meta.get("value")).map(number);
+    value.map(Revision).ok_or_else(|| StoreError::unavailable(operation, Cause::Stopped))
+}
+
+/// No write is begun when it could not end.
+const _: () = assert!(PATIENCE.as_secs() < GIVEN_UP.as_secs());
