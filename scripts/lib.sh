@@ -149,3 +149,34 @@ sweep_cgroups() {
     done
     return 1
 }
+
+# process_of FILE PROGRAM: the process id in FILE, if it is that of a running PROGRAM. A zombie has
+# no executable any more.
+process_of() {
+    local pid
+    pid=$(cat "$1" 2>/dev/null) && [[ $(readlink "/proc/$pid/exe" 2>/dev/null) == */"$2" ]] && echo "$pid"
+}
+
+wait_until_gone() {
+    for _ in {1..100}; do
+        readlink "/proc/$1/exe" >/dev/null 2>&1 || return 0
+        sleep 0.05
+    done
+    die "process $1 survived a kill"
+}
+
+# server_number FOLDER: the number of the server whose folder this is, its own among the servers
+# beside it. It is given at the first call, and never again in this run.
+server_number() {
+    local beside=${1%/*} count
+    if [[ ! -f $1/number ]]; then
+        (
+            flock 9
+            count=$(($(cat "$beside/.count" 2>/dev/null || echo 0) + 1))
+            ((count < 200)) || die "too many servers of one kind in one run"
+            echo "$count" >"$beside/.count"
+            echo "$count" >"$1/number"
+        ) 9>"$beside/.count.lock"
+    fi
+    cat "$1/number"
+}

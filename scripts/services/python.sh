@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The service `python`: an environment with the original's Python client and a fuzzer, for the tests
-# of tests/clients. It starts nothing.
+# of tests/clients, and with MongoDB's client, for the service `mongo`. It starts nothing.
 #
 # Exports:
 #   NEBULA_TEST_PYTHON   the python that has what python-requirements.txt lists, and nothing else
@@ -24,7 +24,7 @@ python_install() {
     exec {lock}>"$folder.lock"
     flock "$lock"
     if [[ ! -e $folder/complete ]]; then
-        say "fetching the Python client and the fuzzer"
+        say "fetching the Python clients and the fuzzer"
         log=$(mktemp)
         # --only-binary: nothing is compiled here, and no package's own program runs.
         { rm -rf "$folder" && python3 -m venv "$folder" &&
