@@ -4,7 +4,6 @@ use nebula::cli::{self, Invocation};
 use nebula::config::{ConfigError, Environment, FILES, Given, Inputs, environment, read_file};
 use nebula::engine::DockerEngine;
 use nebula::modes::{ctl, manager, worker};
-use nebula::store::SqliteStore;
 use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -48,9 +47,8 @@ fn run_manager(given: &Given, environment: &Environment) -> ExitCode {
     log_to_stderr();
     // Many connections and the store's blocking calls: every core.
     serve(&mut Builder::new_multi_thread(), async |shutdown| {
-        let store = SqliteStore::open(&config.data_dir).await?;
-        let dependencies =
-            manager::Dependencies { store: Arc::new(store), limits: manager::Limits::default() };
+        let store = manager::open_store(&config).await?;
+        let dependencies = manager::Dependencies { store, limits: manager::Limits::default() };
         Ok(manager::run(config, dependencies, |_| {}, shutdown).await?)
     })
 }

@@ -11,11 +11,13 @@
 //! a [`GroupSnapshot`] holds existed together.
 
 mod error;
+mod kept;
 mod mongo;
 mod object;
 mod sqlite;
 
 pub use error::{Cause, StoreError};
+pub use kept::{KEPT_FILE, KeptError, KeptStore};
 pub use mongo::{MongoSettings, MongoStore};
 pub use object::{Kind, Noun, Object};
 pub use sqlite::{DATABASE_FILE, OpenError, SqliteStore};

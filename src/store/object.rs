@@ -128,6 +128,17 @@ impl Object {
         }
     }
 
+    /// What the store gave it.
+    pub(super) fn identity(&self) -> Identity {
+        match self {
+            Self::App(app) => app.identity,
+            Self::CronJob(job) => job.identity,
+            Self::DeviceGroup(group) => group.identity,
+            Self::User(user) => user.identity,
+            Self::UserGroup(group) => group.identity,
+        }
+    }
+
     /// Its members by kind: what a store must know to find the groups of an object.
     pub(super) fn members(&self) -> Vec<(Kind, &String)> {
         fn of(kind: Kind, names: &[String]) -> impl Iterator<Item = (Kind, &String)> {

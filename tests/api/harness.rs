@@ -3,12 +3,13 @@
 use async_trait::async_trait;
 use nebula::config::{Credentials, Secret};
 use nebula::model::{
-    AccountName, Identity, Revision, SecretHash, User, UserGroup, UserGroupFields, UserGroupSpec,
-    token_id,
+    AccountName, DeviceGroup, Identity, Revision, SecretHash, User, UserGroup, UserGroupFields,
+    UserGroupSpec, token_id,
 };
 use nebula::modes::manager::{Config, Dependencies, Limits, run};
 use nebula::store::{
-    GroupSnapshot, Kind, KnownGroups, Object, SqliteStore, Store, StoreError, UserSnapshot, Written,
+    Changes, GroupSnapshot, Kind, KnownGroups, Object, SqliteStore, Store, StoreError,
+    UserSnapshot, Written,
 };
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -54,8 +55,7 @@ pub(crate) fn config(data_dir: &Path) -> Config {
         tls: None,
         cache_time: Duration::from_secs(10),
         cache_max_size: 1024,
-        schema_name: "nebula".to_owned(),
-        mongo_max_pool_size: 25,
+        mongo: None,
     }
 }
 
@@ -392,6 +392,22 @@ impl Store for Moody {
     async fn token_owners(&self, token_id: Option<&str>) -> Result<Vec<String>, StoreError> {
         self.check()?;
         self.inner.token_owners(token_id).await
+    }
+
+    async fn prune_all(&self) -> Result<Written<Vec<DeviceGroup>>, StoreError> {
+        self.check()?;
+        let written = self.inner.prune_all().await;
+        self.pass().await;
+        written
+    }
+
+    async fn changes(
+        &self,
+        since: Option<Revision>,
+        poll: Duration,
+    ) -> Result<Option<Box<dyn Changes>>, StoreError> {
+        self.check()?;
+        self.inner.changes(since, poll).await
     }
 
     async fn backup(&self, path: &Path) -> Result<(), StoreError> {

@@ -17,6 +17,7 @@ mod hostile;
 mod info;
 mod kill;
 mod matrix;
+mod mongo_store;
 mod reports;
 mod secrets;
 mod server;

@@ -56,6 +56,8 @@ pub(crate) async fn contract(store: Arc<dyn Store>) {
     raises_the_groups_of_a_cron_job(&*store).await;
     reads_a_user_as_one(&*store).await;
     finds_the_owners_of_a_token(&*store).await;
+    prunes_every_group(&*store).await;
+    keeps_any_key_of_a_map(&*store).await;
 }
 
 async fn keeps_what_it_is_given(store: &dyn Store) {
@@ -310,6 +312,49 @@ async fn finds_the_owners_of_a_token(store: &dyn Store) {
     }
     assert!(owners(Some(one)).await.is_empty() && owners(None).await.is_empty());
     store.delete(Kind::App, "f").await.unwrap();
+}
+
+async fn prunes_every_group(store: &dyn Store) {
+    let before = store.create(app("m")).await.unwrap().revision;
+    for name in ["b", "a"] {
+        store.create(DeviceGroup { prune_id: 7, ..group(name, &["m"]) }).await.unwrap();
+    }
+    let pruned = store.prune_all().await.unwrap();
+    assert_eq!(pruned.device_groups, ["a", "b"]);
+    let ids = |groups: &[DeviceGroup]| -> Vec<(String, u64, u64)> {
+        let id = |group: &DeviceGroup| {
+            (group.device_group.to_string(), group.prune_id, group.device_group_id)
+        };
+        groups.iter().map(id).collect()
+    };
+    assert_eq!(ids(&pruned.object), [("a".to_owned(), 8, 1), ("b".to_owned(), 8, 1)]);
+    for kept in pruned.object {
+        let name = kept.device_group.to_string();
+        assert!(kept.revision() > before, "its devices are told");
+        assert_eq!(store.find::<DeviceGroup>(&name).await.unwrap(), Some(kept.clone()));
+        assert!(kept.revision() <= pruned.revision);
+        store.delete(Kind::DeviceGroup, &name).await.unwrap();
+    }
+    store.delete(Kind::App, "m").await.unwrap();
+    let nothing = store.prune_all().await.unwrap();
+    assert!(nothing.object.is_empty() && nothing.device_groups.is_empty());
+}
+
+/// Keys of a user's maps may look like a database's operators, paths and types.
+async fn keeps_any_key_of_a_map(store: &dyn Store) {
+    let labels = json!({
+        "a.b": "1", "$set": "2", "$oid": "5f43a0e5c1a4e3b2d1f0a9b8", "x": "$y", "_id": "3",
+    });
+    let body =
+        json!({ "docker_image": "nginx:1", "labels": labels, "env_vars": { "$where": "1" } });
+    let fields = AppFields::decode(body.as_object().unwrap().clone(), None, Unknown::Refuse);
+    let odd = App { spec: fields.unwrap().into_spec().unwrap(), ..app("odd") };
+    let made = store.create(odd.clone()).await.unwrap();
+    assert_eq!(store.find::<App>("odd").await.unwrap(), Some(made.object.clone()));
+    let changed = store.update(App { app_id: 2, ..odd.clone() }, made.revision).await.unwrap();
+    let kept = store.find::<App>("odd").await.unwrap().unwrap();
+    assert_eq!((&kept, &kept.spec), (&changed.object, &odd.spec));
+    store.delete(Kind::App, "odd").await.unwrap();
 }
 
 /// A user's two halves, the user and the group, are changed in turn; a reader must never see one

@@ -11,8 +11,7 @@ fn defaults_are_the_contracts() {
     assert_eq!(config.data_dir, PathBuf::from("/var/lib/nebula"));
     assert_eq!(config.cache_time.as_secs(), 10);
     assert_eq!(config.cache_max_size, 1024);
-    assert_eq!(config.schema_name, "nebula");
-    assert_eq!(config.mongo_max_pool_size, 25);
+    assert!(config.mongo.is_none(), "the embedded store");
     assert!(config.auth_enabled);
     assert!(config.local_admin.is_none());
     assert_eq!(config.tls, None);
@@ -42,6 +41,20 @@ fn originals_names_and_ours_are_read_from_the_environment() {
 }
 
 #[test]
+fn mongo_is_used_as_the_original_used_it() {
+    let given =
+        Given::manager().env("MONGO_URL", "mongodb://ann:s3cret@db/nebula?authSource=admin");
+    let mongo = given.load_manager().expect("starts").mongo.expect("a database");
+    assert_eq!(mongo.url.expose(), "mongodb://ann:s3cret@db/nebula?authSource=admin");
+    assert_eq!((mongo.database.as_str(), mongo.max_pool_size), ("nebula", 25));
+    let given =
+        Given::manager().env("MONGO_URL", "mongodb+srv://db.example.com").env("SCHEMA_NAME", "x");
+    let mongo = given.env("MONGO_MAX_POOL_SIZE", "7").load_manager().expect("starts").mongo;
+    let mongo = mongo.expect("a database");
+    assert_eq!((mongo.database.as_str(), mongo.max_pool_size), ("x", 7));
+}
+
+#[test]
 fn without_authentication_no_credentials_are_needed() {
     let config = Given::default().env("AUTH_ENABLED", "false").load_manager();
     assert!(!config.expect("starts").auth_enabled);
@@ -53,8 +66,8 @@ fn without_authentication_no_credentials_are_needed() {
     "`auth_enabled` from the default: requests must authenticate, but there is no way to: set `basic_auth_user` and `basic_auth_password` (environment BASIC_AUTH_USER, BASIC_AUTH_PASSWORD), or `auth_token` (AUTH_TOKEN), or `auth_enabled` to false (AUTH_ENABLED)"
 )]
 #[case::mongo(
-    Given::manager().env("MONGO_URL", "mongodb://ann:s3cret@db/"),
-    "`mongo_url` from environment MONGO_URL: this version cannot use MongoDB yet, and will not start on an empty store in its place: unset it to use the embedded store under `data_dir`, or stay with the manager you have"
+    Given::manager().env("MONGO_URL", "mongodb://ann:s3/cret@db/"),
+    "`mongo_url` from environment MONGO_URL: must be a MongoDB connection string, as in `mongodb://user:password@host:27017/?replicaSet=rs0`, with `%`, `@`, `:` and `/` in a user or password percent-encoded; unset it to use the embedded store under `data_dir`"
 )]
 #[case::user_alone(
     Given::default().env("BASIC_AUTH_USER", "ann"),

@@ -69,8 +69,7 @@ fn config(data_dir: &Path) -> Config {
         tls: None,
         cache_time: Duration::from_secs(10),
         cache_max_size: 1024,
-        schema_name: "nebula".to_owned(),
-        mongo_max_pool_size: 25,
+        mongo: None,
     }
 }
 

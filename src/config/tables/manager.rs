@@ -70,7 +70,7 @@ const KEYS: &[Key] = &[
             example: "mongodb://user:password@db.example.com:27017/nebula?authSource=admin",
         },
         secret: true,
-        help: "The MongoDB that holds the state; this version has the embedded store only and refuses to start when this is set.",
+        help: "The MongoDB that holds the state, for several managers: a replica set, version 4.2 or later; `data_dir` then keeps copies for a start while it is away.",
     },
     Key {
         name: "schema_name",
@@ -94,7 +94,7 @@ const KEYS: &[Key] = &[
         kind: Kind::Number { min: 0, max: 86_400, unit: "seconds" },
         fallback: Fallback::Value("10"),
         secret: false,
-        help: "How long an answer is served from memory before the store is asked again.",
+        help: "How late this manager may hear of what others wrote to a MongoDB that does not tell its changes (a standalone server).",
     },
     Key {
         name: "cache_max_size",
@@ -110,7 +110,7 @@ const KEYS: &[Key] = &[
         kind: Kind::Path,
         fallback: Fallback::Value("/var/lib/nebula"),
         secret: false,
-        help: "The folder of the embedded store.",
+        help: "The folder of the embedded store, or of the copies of a MongoDB's.",
     },
     Key {
         name: "tls_cert_file",

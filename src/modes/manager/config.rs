@@ -6,7 +6,9 @@
 //! Invariant: a manager that must authenticate has at least one way to do so.
 
 use crate::config::{ConfigError, Credentials, Inputs, Secret, Settings, tables};
+use crate::store::MongoSettings;
 use ipnet::IpNet;
+use mongodb::options::ConnectionString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,10 +34,8 @@ pub struct Config {
     pub cache_time: Duration,
     /// How many device groups are kept in memory, at least one.
     pub cache_max_size: u64,
-    /// The database in `MongoDB`.
-    pub schema_name: String,
-    /// Connections to `MongoDB` at most.
-    pub mongo_max_pool_size: u32,
+    /// The database in `MongoDB`; none when the embedded store is used.
+    pub mongo: Option<MongoSettings>,
 }
 
 /// The files that HTTPS needs.
@@ -53,7 +53,7 @@ impl Config {
     /// Reads and checks the configuration. The error tells all that is wrong with it.
     pub fn load(inputs: &Inputs<'_>) -> Result<Self, ConfigError> {
         let mut settings = Settings::load(&tables::MANAGER, inputs)?;
-        refuse_mongo(&mut settings);
+        let mongo_url = mongo_url(&mut settings);
         let local_admin = settings.credentials("basic_auth_user", "basic_auth_password");
         let auth_token = settings.token("auth_token");
         let auth_enabled = settings.truth("auth_enabled");
@@ -71,23 +71,31 @@ impl Config {
                 tls,
                 cache_time: settings.seconds("cache_time"),
                 cache_max_size: settings.number("cache_max_size"),
-                schema_name: settings.text("schema_name")?,
-                mongo_max_pool_size: settings.number("mongo_max_pool_size").try_into().ok()?,
+                mongo: match mongo_url {
+                    Some(url) => Some(MongoSettings {
+                        url,
+                        database: settings.text("schema_name")?,
+                        max_pool_size: settings.number("mongo_max_pool_size").try_into().ok()?,
+                    }),
+                    None => None,
+                },
             })
         })();
         settings.finish(config)
     }
 }
 
-/// A manager that was told of a `MongoDB` must not come up on an empty embedded store: its devices
-/// would be told that nothing is there.
-fn refuse_mongo(settings: &mut Settings) {
-    if settings.is_given("mongo_url") {
-        settings.refuse(
-            "mongo_url",
-            "this version cannot use MongoDB yet, and will not start on an empty store in its place: unset it to use the embedded store under `data_dir`, or stay with the manager you have",
-        );
+/// The connection string, if it is one. The reason never holds it: a password is in it.
+fn mongo_url(settings: &mut Settings) -> Option<Secret<String>> {
+    let url = settings.secret("mongo_url")?;
+    if ConnectionString::parse(url.expose()).is_ok() {
+        return Some(url);
     }
+    settings.refuse(
+        "mongo_url",
+        "must be a MongoDB connection string, as in `mongodb://user:password@host:27017/?replicaSet=rs0`, with `%`, `@`, `:` and `/` in a user or password percent-encoded; unset it to use the embedded store under `data_dir`",
+    );
+    None
 }
 
 fn require_a_way_in(settings: &mut Settings, auth_enabled: bool) {

@@ -7,8 +7,8 @@
 use super::auth::{Authenticator, Principal};
 use super::info::InfoCache;
 use super::reply::Refusal;
-use crate::model::Revision;
-use crate::store::{Cause, Kind, Noun, Store, StoreError, Written};
+use crate::model::{DeviceGroup, Revision};
+use crate::store::{Cause, Kind, Noun, Store, StoreError, Told, Written};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -126,10 +126,43 @@ impl Declarations {
         .await
     }
 
+    /// Raises the prune id of every device group.
+    pub(super) async fn prune_all(&self, change: Change) -> Result<Vec<DeviceGroup>, Refusal> {
+        let here = self.clone();
+        self.to_the_end(async move {
+            let written = here.store.prune_all().await?;
+            here.announce(&change, Kind::DeviceGroup, &written.device_groups, written.revision);
+            Ok(written.object)
+        })
+        .await
+    }
+
     /// Ends when no change is running any more. No more can be begun by then.
     pub(super) async fn finished(&self) {
         self.running.close();
         self.running.wait().await;
+    }
+
+    /// Somebody wrote, this manager or another one.
+    pub(super) fn told(&self, told: &Told) {
+        match told {
+            Told::Write { kind, name, device_groups, revision } => {
+                self.outdate(*kind, name, device_groups, *revision);
+            }
+            Told::Everything { revision } => {
+                self.memories.info.raise_all(*revision);
+                self.memories.auth.everybody_changed(*revision);
+            }
+        }
+    }
+
+    fn outdate(&self, kind: Kind, name: &str, groups: &[String], revision: Revision) {
+        self.memories.info.raise(groups.iter(), revision);
+        match kind {
+            Kind::User => self.memories.auth.user_changed(name, revision),
+            Kind::UserGroup => self.memories.auth.groups_changed(revision),
+            Kind::App | Kind::CronJob | Kind::DeviceGroup => {}
+        }
     }
 
     fn wrote<T: Noun>(&self, change: &Change, written: Written<T>) -> T {
@@ -138,12 +171,7 @@ impl Declarations {
     }
 
     fn announce(&self, change: &Change, kind: Kind, groups: &[String], revision: Revision) {
-        self.memories.info.raise(groups.iter(), revision);
-        match kind {
-            Kind::User => self.memories.auth.user_changed(&change.name, revision),
-            Kind::UserGroup => self.memories.auth.groups_changed(revision),
-            Kind::App | Kind::CronJob | Kind::DeviceGroup => {}
-        }
+        self.outdate(kind, &change.name, groups, revision);
         let (who, what, name) = (change.who.name(), change.what, &change.name);
         tracing::debug!(who, what, %kind, name, revision = revision.0, "change on disk");
     }

@@ -7,7 +7,6 @@ use super::declarations::Change;
 use super::objects::{Resource, exists, may_read, new_name, refuse_existing, unknown};
 use super::reply::{Answer, Refusal, accepted, ok};
 use crate::model::{App, CronJob, DeviceGroup, DeviceGroupFields, Identity, Unknown};
-use crate::store::Kind;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -90,19 +89,14 @@ pub(super) async fn prune(
     Ok(accepted(&prune_one(&manager, &who, &name).await?))
 }
 
-/// `POST /prune`: every group, one after the other. A group that is deleted meanwhile is left out.
+/// `POST /prune`: every group, at one moment.
 pub(super) async fn prune_all(
     State(manager): State<Arc<Shared>>,
     Extension(who): Extension<Principal>,
 ) -> Answer {
-    let mut ids = Map::new();
-    for name in manager.declarations.names(Kind::DeviceGroup).await? {
-        match prune_one(&manager, &who, &name).await {
-            Ok(group) => ids.insert(name, group.prune_id.into()),
-            Err(Refusal::Flag(..)) => continue,
-            Err(refusal) => return Err(refusal),
-        };
-    }
+    let pruned = manager.declarations.prune_all(Change::new(&who, "prune", "")).await?;
+    let id = |group: DeviceGroup| (group.device_group.to_string(), group.prune_id.into());
+    let ids: Map<String, Value> = pruned.into_iter().map(id).collect();
     Ok(accepted(&json!({ "prune_ids": ids })))
 }
 

@@ -13,7 +13,7 @@
 
 use super::reply::Refusal;
 use crate::model::{App, CronJob, Name, Revision};
-use crate::store::{GroupSnapshot, Store};
+use crate::store::{Cause, GroupSnapshot, Store, StoreError};
 use axum::response::Response;
 use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
@@ -25,8 +25,10 @@ use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Mutex, Notify};
+use tokio::time::sleep;
 
 use super::reply::ReplyBody;
 
@@ -43,6 +45,11 @@ const BUILDERS: usize = 64;
 const BYTES_PER_GROUP: u64 = 64 << 10;
 /// What an entry costs beside its bytes.
 const ENTRY_OVERHEAD: usize = 300;
+
+/// How often a store that is behind is read again before the request is told to come back.
+const BEHIND_ROUNDS: usize = 5;
+/// And how long after each.
+const BEHIND_WAIT: Duration = Duration::from_millis(100);
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// A device may keep the answer but must ask each time; a shared cache must not keep it at all.
@@ -71,8 +78,8 @@ pub(super) struct InfoCache {
 impl InfoCache {
     /// Memory for about this many groups, and for many more when they are small.
     ///
-    /// `cache_time` has no say here: nobody but this manager writes to the embedded store, so an
-    /// answer is true until the next write and false from then on, whatever its age.
+    /// `cache_time` has no say here: an answer is true until the next write that is heard of, and
+    /// false from then on, whatever its age. How soon others' writes are heard of is `feed`'s.
     pub(super) fn new(groups: u64) -> Self {
         let weigh = |name: &Arc<str>, ready: &Arc<Ready>| {
             u32::try_from(2 * name.len() + ready.bytes.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
@@ -94,8 +101,22 @@ impl InfoCache {
     pub(super) fn raise<'a>(&self, groups: impl Iterator<Item = &'a String>, revision: Revision) {
         for group in groups {
             let floor = self.floor_of(group);
-            self.floors[floor].fetch_max(revision.0, Ordering::AcqRel);
-            self.wakes[floor % WAKES].notify_waiters();
+            let before = self.floors[floor].fetch_max(revision.0, Ordering::AcqRel);
+            // A write of this manager is told by the store as well; those who wait were woken.
+            if before < revision.0 {
+                self.wakes[floor % WAKES].notify_waiters();
+            }
+        }
+    }
+
+    /// The same for every group.
+    pub(super) fn raise_all(&self, revision: Revision) {
+        let mut has_risen = false;
+        for floor in &self.floors {
+            has_risen |= floor.fetch_max(revision.0, Ordering::AcqRel) < revision.0;
+        }
+        if has_risen {
+            self.wakes.iter().for_each(Notify::notify_waiters);
         }
     }
 
@@ -126,7 +147,7 @@ impl InfoCache {
         if let Some(ready) = made.cloned().or_else(|| self.ready(group)) {
             return Ok(Some(ready));
         }
-        let Some(snapshot) = store.group_snapshot(group).await? else {
+        let Some(snapshot) = self.read(group, floor, store).await? else {
             self.ready.invalidate(group);
             return Ok(None);
         };
@@ -137,6 +158,25 @@ impl InfoCache {
         self.ready.insert(Arc::clone(&ready.name), Arc::clone(&ready));
         *last = Some(Arc::clone(&ready));
         Ok(Some(ready))
+    }
+
+    /// Reads a group, not older than any write that was heard of before. A member of a store that
+    /// has just become its head may need a moment to show what was acknowledged.
+    async fn read(
+        &self,
+        group: &str,
+        floor: usize,
+        store: &dyn Store,
+    ) -> Result<Option<GroupSnapshot>, StoreError> {
+        let needed = self.floors[floor].load(Ordering::Acquire);
+        for _ in 0..BEHIND_ROUNDS {
+            let snapshot = store.group_snapshot(group).await?;
+            if snapshot.as_ref().is_none_or(|snapshot| snapshot.store_revision.0 >= needed) {
+                return Ok(snapshot);
+            }
+            sleep(BEHIND_WAIT).await;
+        }
+        Err(StoreError::unavailable("show its last writes", Cause::TooSlow))
     }
 
     fn is_true(&self, ready: &Ready) -> bool {

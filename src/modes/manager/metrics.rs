@@ -32,12 +32,40 @@ struct Limit {
     limit: &'static str,
 }
 
+/// How the changes of the store are heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The store tells them.
+    Stream,
+    /// The store is asked.
+    Poll,
+    /// Not at the moment; or nobody else writes to it.
+    None,
+}
+
+impl Source {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Poll => "poll",
+            Self::None => "none",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct By {
+    by: &'static str,
+}
+
 /// The counters. Those of the hot path are kept apart, so that no map is looked up there.
 #[derive(Debug)]
 pub(super) struct Metrics {
     registry: Registry,
     requests: Family<Request, Counter>,
     limits: Family<Limit, Counter>,
+    followed: Family<By, Gauge>,
+    pub(super) changes_told: Counter,
     pub(super) hashes: Family<Hashed, Counter>,
     pub(super) durations: Histogram,
     pub(super) unauthorized: Counter,
@@ -63,6 +91,8 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("nebula"),
             limits: Family::default(),
+            followed: Family::default(),
+            changes_told: Counter::default(),
             hashes: Family::default(),
             durations: Histogram::new(BUCKETS),
             unauthorized: requests.get_or_create_owned(&Request {
@@ -80,6 +110,7 @@ impl Metrics {
             connections_refused: Counter::default(),
             requests: requests.clone(),
         };
+        metrics.followed_by(Source::None);
         metrics.register();
         metrics
     }
@@ -106,8 +137,21 @@ impl Metrics {
         registry.register("hashes", "Hashes of passwords and tokens computed", hashes);
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register("parked", "Requests that wait for a change", self.parked.clone());
+        let followed = self.followed.clone();
+        let how = "1 for how changes of the store by others are heard of: a change stream, asking, or none";
+        registry.register("store_followed", how, followed);
+        let told = self.changes_told.clone();
+        registry.register("store_changes", "Changes of the store heard of", told);
         let refused = self.connections_refused.clone();
         registry.register("connections_refused", "Connections over the limit", refused);
+    }
+
+    /// Says how changes of the store are heard of from now on.
+    pub(super) fn followed_by(&self, source: Source) {
+        for each in [Source::Stream, Source::Poll, Source::None] {
+            let is_it = i64::from(each == source);
+            self.followed.get_or_create(&By { by: each.as_str() }).set(is_it);
+        }
     }
 
     /// Counts an answer.

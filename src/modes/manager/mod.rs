@@ -18,6 +18,7 @@ mod connection;
 mod cron_jobs;
 mod declarations;
 mod device_groups;
+mod feed;
 mod health;
 mod info;
 mod limits;
@@ -40,7 +41,7 @@ pub use config::Config;
 pub use limits::Limits;
 pub use tls::TlsError;
 
-use crate::store::Store;
+use crate::store::{KeptStore, MongoStore, OpenError, SqliteStore, Store};
 use audit::Audit;
 use auth::Authenticator;
 use declarations::{Declarations, Memories};
@@ -81,6 +82,22 @@ pub struct Dependencies {
     pub limits: Limits,
 }
 
+/// The store of the configuration. A database elsewhere need not be in reach yet.
+pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
+    let Some(settings) = &config.mongo else {
+        return Ok(Arc::new(SqliteStore::open(&config.data_dir).await?));
+    };
+    let store: Arc<dyn Store> = Arc::new(MongoStore::new(settings.clone()));
+    match KeptStore::open(Arc::clone(&store), &config.data_dir) {
+        Ok(kept) => Ok(Arc::new(kept)),
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(%error, cause, "nothing is kept for a start while the database is away");
+            Ok(store)
+        }
+    }
+}
+
 /// Serves until `shutdown`, then lets running requests finish. `listening` is called once, with
 /// the address that was bound.
 pub async fn run(
@@ -98,7 +115,11 @@ pub async fn run(
     let address = listener.local_addr().map_err(bind_error)?;
     tracing::info!(%address, https = tls.is_some(), "manager listens");
     listening(address);
-    server::run(listener, tls, manager, shutdown).await?;
+    let (declarations, metrics) = (manager.declarations.clone(), Arc::clone(&manager.metrics));
+    let followed = tokio::spawn(feed::follow(declarations, metrics, config.cache_time));
+    let served = server::run(listener, tls, manager, shutdown).await;
+    followed.abort();
+    served?;
     tracing::info!("manager stopped");
     Ok(())
 }
@@ -111,7 +132,7 @@ struct Shared {
     proxies: Proxies,
     info: Arc<InfoCache>,
     declarations: Declarations,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     readiness: Readiness,
     limits: Limits,
     data_dir: PathBuf,
@@ -126,7 +147,7 @@ impl Shared {
         let Dependencies { store, limits } = dependencies;
         let info = Arc::new(InfoCache::new(config.cache_max_size));
         let (admin, token) = (config.local_admin.as_ref(), config.auth_token.as_ref());
-        let metrics = Metrics::new();
+        let metrics = Arc::new(Metrics::new());
         let store_of_users = Arc::clone(&store);
         let auth = Authenticator::new(config.auth_enabled, admin, token, store_of_users, &metrics);
         let memories = Memories { info: Arc::clone(&info), auth: Arc::clone(&auth) };

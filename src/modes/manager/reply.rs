@@ -235,6 +235,9 @@ fn later(message: &str) -> Response {
 
 /// The cause is for the log alone: it may hold paths of the machine.
 fn store_failed(failure: &StoreError) -> Response {
+    if let StoreError::Elsewhere { .. } = failure {
+        return error(StatusCode::NOT_IMPLEMENTED, &failure.to_string());
+    }
     let causes = causes(failure);
     tracing::error!(error = %failure, causes, "the store failed");
     let reply = match failure {

@@ -11,7 +11,7 @@
 
 use super::super::{Cause, Changes, Kind, Manner, StoreError, Told};
 use super::connection::{Connection, Prepared, code, failed};
-use super::documents::{ID, REVISION, collection, number, revision_of, signed, strings};
+use super::documents::{ID, REVISION, collection, number, read, revision_of, signed, strings};
 use super::prepare::has_unordered;
 use super::within;
 use super::write::{CHANGES, EVERYTHING, KINDS, META, Unordered};
@@ -19,7 +19,7 @@ use crate::model::Revision;
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use mongodb::bson::oid::ObjectId;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::{ChangeStreamEvent, OperationType};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -98,7 +98,8 @@ pub(super) async fn open(
     })
 }
 
-type Event = ChangeStreamEvent<Document>;
+/// The document in bytes: by way of serde, a map with a key like `$oid` may not be readable.
+type Event = ChangeStreamEvent<RawDocumentBuf>;
 
 async fn watch(prepared: &Prepared) -> Result<ChangeStream<Event>, StoreError> {
     let mut followed: Vec<&str> = KINDS.iter().map(|kind| collection(*kind)).collect();
@@ -109,7 +110,7 @@ async fn watch(prepared: &Prepared) -> Result<ChangeStream<Event>, StoreError> {
         { "operationType": { "$in": ["dropDatabase", "invalidate"] } },
     ] } };
     let stream = prepared.database.watch().pipeline([only]).max_await_time(HELD).await;
-    stream.map_err(failed("be followed"))
+    stream.map(ChangeStream::with_type).map_err(failed("be followed"))
 }
 
 /// Changes as the database tells them.
@@ -149,7 +150,8 @@ impl Streamed {
         let place = event.ns.and_then(|namespace| namespace.coll).unwrap_or_default();
         let kind = KINDS.into_iter().find(|kind| collection(*kind) == place);
         let id = event.document_key.as_ref().and_then(|key| key.get_object_id(ID).ok());
-        let document = event.full_document.unwrap_or_default();
+        let document = event.full_document.as_ref().map(read).transpose();
+        let document = document.ok().flatten().unwrap_or_default();
         match (event.operation_type, kind) {
             (OperationType::Insert, None) => {
                 if self.notes.has_gone_back(revision_of_note(&document)) {
@@ -297,7 +299,7 @@ impl Notes {
     async fn read(&mut self, prepared: &Prepared) -> Result<bool, StoreError> {
         let operation = "tell its changes";
         let meta = prepared.collection(META).find_one(doc! { ID: REVISION }).await;
-        let meta = meta.map_err(failed(operation))?;
+        let meta = meta.map_err(failed(operation))?.as_ref().map(read).transpose()?;
         let now = Revision(meta.as_ref().and_then(|meta| meta.get("value")).map_or(0, number));
         if self.last.0 == 0 || now.0.saturating_sub(self.last.0) > NOTES_LAST {
             self.everything(now);
@@ -311,7 +313,7 @@ impl Notes {
         let mut count = 0;
         while let Some(note) = found.try_next().await.map_err(failed(operation))? {
             count += 1;
-            self.take(&note);
+            self.take(&read(&note)?);
         }
         if count >= MAX_NOTES {
             self.everything(now);

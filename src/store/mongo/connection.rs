@@ -3,10 +3,10 @@
 use super::super::StoreError;
 use super::prepare::{Deployment, prepare};
 use super::{MongoSettings, PATIENCE};
-use mongodb::bson::{Document, Timestamp};
+use mongodb::bson::{RawDocumentBuf, Timestamp};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{
-    ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
+    ClientOptions, DatabaseOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
 };
 use mongodb::{Client, ClientSession, Collection, Database};
 use std::sync::{Mutex, PoisonError};
@@ -39,12 +39,22 @@ pub(super) struct Connection {
 #[derive(Debug, Clone)]
 pub(super) struct Prepared {
     pub(super) database: Database,
+    /// The same, for sessions that show one moment: the driver lets a read concern of the
+    /// database's own stand before the session's, and each read would show a moment of its own.
+    one_moment: Database,
     pub(super) deployment: Deployment,
 }
 
 impl Prepared {
-    pub(super) fn collection(&self, name: &str) -> Collection<Document> {
+    /// A collection, in bytes: read by way of serde, a map with a key like `$oid` would turn into
+    /// what that key means in extended JSON.
+    pub(super) fn collection(&self, name: &str) -> Collection<RawDocumentBuf> {
         self.database.collection(name)
+    }
+
+    /// A collection for sessions that show one moment.
+    pub(super) fn collection_at_one_moment(&self, name: &str) -> Collection<RawDocumentBuf> {
+        self.one_moment.collection(name)
     }
 }
 
@@ -89,7 +99,9 @@ impl Connection {
         let client = self.client().await?.clone();
         let database = client.database(&self.settings.database);
         let deployment = self.deployment.get_or_try_init(|| prepare(&database)).await?.clone();
-        Ok(Prepared { database, deployment })
+        let options = DatabaseOptions::builder().read_concern(ReadConcern::snapshot()).build();
+        let one_moment = client.database_with_options(&self.settings.database, options);
+        Ok(Prepared { database, one_moment, deployment })
     }
 
     /// The database, and a session to read it.

@@ -10,7 +10,7 @@
 use super::super::{Kind, Object, StoreError};
 use crate::model::{Invalid, Revision, Uid};
 use mongodb::bson::oid::ObjectId;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use serde_json::{Map, Value};
 
 /// A document's own id, which is the object's uid.
@@ -47,6 +47,20 @@ pub(super) const fn list_key(kind: Kind) -> Option<&'static str> {
         Kind::CronJob => Some("cron_jobs"),
         Kind::DeviceGroup | Kind::User | Kind::UserGroup => None,
     }
+}
+
+/// A document as it came.
+pub(super) fn read(raw: &RawDocumentBuf) -> Result<Document, StoreError> {
+    let malformed =
+        |error| StoreError::unavailable("read a document", std::io::Error::other(error));
+    Document::try_from(&**raw).map_err(malformed)
+}
+
+/// A document on its way.
+pub(super) fn write(document: &Document) -> Result<RawDocumentBuf, StoreError> {
+    let malformed =
+        |error| StoreError::unavailable("write a document", std::io::Error::other(error));
+    RawDocumentBuf::try_from(document).map_err(malformed)
 }
 
 /// An object by its name.

@@ -24,9 +24,9 @@ use super::{
 use crate::model::{DeviceGroup, Revision, Secret};
 use async_trait::async_trait;
 use connection::{Connection, failed};
-use documents::{ID, collection, name_key, named, to_object};
+use documents::{ID, collection, name_key, named, read, to_object};
 use futures_util::TryStreamExt;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::{ClientSession, Collection};
 use std::path::Path;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ async fn within<T>(
 
 /// The texts under one key of some documents, sorted.
 async fn texts(
-    documents: &Collection<Document>,
+    documents: &Collection<RawDocumentBuf>,
     filter: Document,
     key: &'static str,
     session: &mut ClientSession,
@@ -128,7 +128,7 @@ impl Store for MongoStore {
             let objects = prepared.collection(collection(kind));
             let found = objects.find_one(named(kind, name)).session(&mut session).await;
             let found = found.map_err(failed("read an object"))?;
-            found.map(|document| to_object(kind, document)).transpose()
+            found.map(|raw| to_object(kind, read(&raw)?)).transpose()
         })
         .await
     }

@@ -9,12 +9,14 @@ use super::super::{
     UserSnapshot,
 };
 use super::connection::{Connection, Prepared, failed};
-use super::documents::{ID, REVISION, collection, name_key, named, number, revision_of, to_object};
+use super::documents::{
+    ID, REVISION, collection, name_key, named, number, read, revision_of, to_object,
+};
 use super::write::META;
 use crate::model::{DeviceGroup, Revision, User, UserGroup};
 use futures_util::TryStreamExt;
-use mongodb::ClientSession;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::{ClientSession, Collection};
 use std::collections::HashMap;
 
 /// How often a read is repeated because something was written meanwhile, where a session cannot
@@ -87,15 +89,22 @@ impl Reading {
         Ok(Revision(meta.as_ref().and_then(|meta| meta.get("value")).map_or(0, number)))
     }
 
-    /// A snapshot session says itself how it reads; the database's own setting would contradict.
     async fn find_one(
         &mut self,
         collection: &str,
         filter: Document,
     ) -> Result<Option<Document>, StoreError> {
-        let documents = self.prepared.collection(collection);
+        let documents = self.documents(collection);
         let found = documents.find_one(filter).session(&mut self.session).await;
-        found.map_err(failed("read an object"))
+        found.map_err(failed("read an object"))?.as_ref().map(read).transpose()
+    }
+
+    fn documents(&self, name: &str) -> Collection<RawDocumentBuf> {
+        if self.prepared.deployment.has_snapshots {
+            self.prepared.collection_at_one_moment(name)
+        } else {
+            self.prepared.collection(name)
+        }
     }
 
     async fn group(
@@ -126,7 +135,7 @@ impl Reading {
         }
         let operation = "read a group's members";
         let filter = doc! { name_key(T::KIND): { "$in": names } };
-        let documents = self.prepared.database.collection::<RawDocumentBuf>(collection(T::KIND));
+        let documents = self.documents(collection(T::KIND));
         let found = documents.find(filter).session(&mut self.session).await;
         let mut found = found.map_err(failed(operation))?;
         let mut objects: HashMap<String, T> = HashMap::with_capacity(names.len());
@@ -159,7 +168,7 @@ impl Reading {
         };
         let operation = "find a user's groups";
         let (kind, key) = (Kind::UserGroup, name_key(Kind::UserGroup));
-        let objects = self.prepared.collection(collection(kind));
+        let objects = self.documents(collection(kind));
         let found = objects
             .find(doc! { "group_members": name })
             .projection(doc! { ID: 0, key: 1, REVISION: 1 })
@@ -167,7 +176,8 @@ impl Reading {
         let mut found = found.await.map_err(failed(operation))?;
         let mut listed = Vec::new();
         let mut stream = found.stream(&mut self.session);
-        while let Some(document) = stream.try_next().await.map_err(failed(operation))? {
+        while let Some(raw) = stream.try_next().await.map_err(failed(operation))? {
+            let document = read(&raw)?;
             let revision = revision_of(&document);
             listed.extend(document.get_str(key).ok().map(|name| (name.to_owned(), revision)));
         }

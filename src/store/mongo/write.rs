@@ -7,8 +7,8 @@
 use super::super::{Cause, Kind, Object, StoreError, Written};
 use super::connection::{Connection, Prepared, failed, is_duplicate};
 use super::documents::{
-    ID, REVISION, collection, keep_unknown_keys, list_key, name_key, named, number, revision_of,
-    signed, to_document, to_object, unchanged,
+    ID, REVISION, collection, keep_unknown_keys, list_key, name_key, named, number, read,
+    revision_of, signed, to_document, to_object, unchanged, write as write_raw,
 };
 use super::{PATIENCE, texts, within};
 use crate::model::{DeviceGroup, Revision, Uid};
@@ -146,7 +146,7 @@ impl AsyncWork<Written> for Insert {
         let id = ObjectId::new();
         let document = to_document(&object, id, write.first)?;
         let objects = write.prepared.collection(collection(kind));
-        match objects.insert_one(document).session(&mut write.session).await {
+        match objects.insert_one(write_raw(&document)?).session(&mut write.session).await {
             Ok(_) => {}
             Err(error) if is_duplicate(&error) => return Err(StoreError::AlreadyExists),
             Err(error) => return Err(failed(operation)(error)),
@@ -179,7 +179,7 @@ impl AsyncWork<Written> for Replace {
         let replaced = write
             .prepared
             .collection(collection(kind))
-            .replace_one(unchanged(id, expected), new)
+            .replace_one(unchanged(id, expected), write_raw(&new)?)
             .session(&mut write.session)
             .await
             .map_err(failed(operation))?;
@@ -245,7 +245,7 @@ impl AsyncWork<Written<Vec<DeviceGroup>>> for PruneAll {
         let mut stream = found.stream(&mut session);
         let mut pruned = Vec::new();
         while let Some(document) = stream.try_next().await.map_err(failed(operation))? {
-            match to_object(Kind::DeviceGroup, document) {
+            match to_object(Kind::DeviceGroup, read(&document)?) {
                 Ok(object) => pruned.extend(DeviceGroup::from_object(object)),
                 Err(error) => tracing::error!(%error, "a device group was pruned and is left out"),
             }
@@ -283,7 +283,7 @@ impl Write {
     async fn find(&mut self, kind: Kind, name: &str) -> Result<Option<Document>, StoreError> {
         let objects = self.prepared.collection(collection(kind));
         let found = objects.find_one(named(kind, name)).session(&mut self.session).await;
-        found.map_err(failed("read an object"))
+        found.map_err(failed("read an object"))?.as_ref().map(read).transpose()
     }
 
     /// The device groups whose devices are told of this object.
@@ -334,7 +334,11 @@ impl Write {
         }
         let note = touched.note(self.first, last);
         let changes = self.prepared.collection(CHANGES);
-        changes.insert_one(note).session(&mut self.session).await.map_err(failed(operation))?;
+        changes
+            .insert_one(write_raw(&note)?)
+            .session(&mut self.session)
+            .await
+            .map_err(failed(operation))?;
         connection.acknowledged(&self.session);
         Ok(last)
     }
@@ -387,6 +391,7 @@ async fn take_revision(
         .session(session)
         .await
         .map_err(failed(operation))?;
+    let taken = taken.as_ref().map(read).transpose()?;
     let value = taken.as_ref().and_then(|meta| meta.get("value")).map(number);
     value.map(Revision).ok_or_else(|| StoreError::unavailable(operation, Cause::Stopped))
 }

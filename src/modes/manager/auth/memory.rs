@@ -106,15 +106,23 @@ impl Memory {
         }
     }
 
-    /// A user was written.
-    pub(super) fn user_changed(&self, name: &str, revision: Revision) {
-        self.users[self.floor_of(name)].fetch_max(revision.0, Ordering::AcqRel);
+    /// A user was written. False when that was known.
+    pub(super) fn user_changed(&self, name: &str, revision: Revision) -> bool {
+        let before = self.users[self.floor_of(name)].fetch_max(revision.0, Ordering::AcqRel);
         self.any_user.fetch_max(revision.0, Ordering::AcqRel);
+        before < revision.0
     }
 
-    /// A user group was written.
-    pub(super) fn groups_changed(&self, revision: Revision) {
-        self.groups.fetch_max(revision.0, Ordering::AcqRel);
+    /// A user group was written. False when that was known.
+    pub(super) fn groups_changed(&self, revision: Revision) -> bool {
+        self.groups.fetch_max(revision.0, Ordering::AcqRel) < revision.0
+    }
+
+    /// Any user and any user group may have been written. False when that was known.
+    pub(super) fn everybody_changed(&self, revision: Revision) -> bool {
+        self.any_user.fetch_max(revision.0, Ordering::AcqRel);
+        // Every account is read at a revision not below this, its user included.
+        self.groups_changed(revision)
     }
 
     /// The user groups that need not be read again.

@@ -173,14 +173,24 @@ impl Authenticator {
 
     /// A user was written or deleted: from now on memory of them counts no longer.
     pub(super) fn user_changed(&self, name: &str, revision: Revision) {
-        self.memory.user_changed(name, revision);
-        self.changed.notify_waiters();
+        // What was known woke everybody when it came.
+        if self.memory.user_changed(name, revision) {
+            self.changed.notify_waiters();
+        }
     }
 
     /// A user group was written or deleted: from now on everybody's rights are read again.
     pub(super) fn groups_changed(&self, revision: Revision) {
-        self.memory.groups_changed(revision);
-        self.changed.notify_waiters();
+        if self.memory.groups_changed(revision) {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Any user and user group may have been written: everybody is read again.
+    pub(super) fn everybody_changed(&self, revision: Revision) {
+        if self.memory.everybody_changed(revision) {
+            self.changed.notify_waiters();
+        }
     }
 
     /// Ends at the next change of any user or user group, counted from the moment it is made.
