@@ -157,9 +157,11 @@ process_of() {
     pid=$(cat "$1" 2>/dev/null) && [[ $(readlink "/proc/$pid/exe" 2>/dev/null) == */"$2" ]] && echo "$pid"
 }
 
+# A process whose first thread is a zombie has no executable, and may hold its ports for a moment
+# yet; one that is gone from /proc holds nothing.
 wait_until_gone() {
     for _ in {1..100}; do
-        readlink "/proc/$1/exe" >/dev/null 2>&1 || return 0
+        [[ -d /proc/$1 ]] || return 0
         sleep 0.05
     done
     die "process $1 survived a kill"
