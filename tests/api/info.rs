@@ -343,6 +343,31 @@ async fn a_client_that_waits_is_answered_when_the_answer_is_another_one() {
     }
 }
 
+/// A manager with more devices than places for them serves all of them, at a pace.
+#[tokio::test]
+async fn inv_11_crowded_manager_parks_nobody_and_says_when_to_come_back() {
+    let limits = Limits { connections: 20, parking_percent: 10, ..Limits::default() };
+    let manager = Manager::with_limits(limits).await;
+    manager.create_group("eu", &[]).await;
+    let first = manager.request("GET", "/api/v2/device_groups/eu/info").send().await.unwrap();
+    let etag = first.headers()["etag"].to_str().unwrap().to_owned();
+    // Two connections of twenty, this one and the one that looks, are no crowd.
+    let waiting = tokio::spawn(parked(&manager, &basic(), &etag, "300").send());
+    until_parked(&manager).await;
+    let another = crate::harness::client();
+    let crowded = parked(&manager, &basic(), &etag, "300").build().unwrap();
+    let answer = another.execute(crowded).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::NOT_MODIFIED);
+    assert_eq!(answer.headers()["connection"], "close");
+    let pace: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((30..90).contains(&pace), "{pace}");
+    // News are given to whoever comes, and to whoever has a place.
+    assert_eq!(manager.send("POST", "/device_groups/eu/prune", Value::Null).await.0, 202);
+    let news = parked(&manager, &basic(), &etag, "300").build().unwrap();
+    assert_eq!(crate::harness::client().execute(news).await.unwrap().status(), 200);
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
+}
+
 #[tokio::test]
 async fn inv_12_a_client_that_waits_is_let_go_when_it_may_no_longer() {
     let (manager, store) = Manager::moody().await;

@@ -5,9 +5,12 @@ use std::time::Duration;
 /// The limits of a manager. Tests make them small; the defaults are for production.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Open connections. Each costs about 20 kB; a fleet behind a proxy needs far fewer than it
-    /// has devices.
+    /// Open connections; as many as the limit of open files allows when that is fewer. Each costs
+    /// about 20 kB; a fleet behind a proxy needs far fewer than it has devices.
     pub connections: usize,
+    /// Of these, in percent: with more of them in use nobody is parked, and devices are told to
+    /// come back at a pace.
+    pub parking_percent: usize,
     /// From accepting a connection to the end of its TLS handshake.
     pub handshake: Duration,
     /// From the first byte of a request to the end of its headers. A client that takes longer is
@@ -38,7 +41,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 10_000,
+            connections: 50_000,
+            parking_percent: 90,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(120),

@@ -19,6 +19,7 @@ mod cron_jobs;
 mod declarations;
 mod device_groups;
 mod feed;
+mod files;
 mod health;
 mod info;
 mod limits;
@@ -82,6 +83,21 @@ pub struct Dependencies {
     pub limits: Limits,
 }
 
+impl Dependencies {
+    fn within(mut self, connections: usize) -> Self {
+        if connections < self.limits.connections {
+            let wanted = self.limits.connections;
+            tracing::warn!(
+                connections,
+                wanted,
+                "limit of open files is low; more devices poll and fewer wait for changes"
+            );
+            self.limits.connections = connections;
+        }
+        self
+    }
+}
+
 /// The store of the configuration. A database elsewhere need not be in reach yet.
 pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
     let Some(settings) = &config.mongo else {
@@ -107,6 +123,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), ManagerError> {
     let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+    let dependencies = dependencies.within(files::connections_that_fit());
     backup::remove_leftovers(&config.data_dir);
     let manager = Shared::new(&config, dependencies);
     // Last, so that nobody can connect to a manager that will not come up.
@@ -140,9 +157,18 @@ struct Shared {
     is_draining: AtomicBool,
     /// Ends what is parked when the manager drains.
     parked: CancellationToken,
+    /// One for each connection that may be opened.
+    places: Arc<Semaphore>,
 }
 
 impl Shared {
+    /// True while so many connections are open that none should be held without need.
+    fn is_crowded(&self) -> bool {
+        let all = self.limits.connections;
+        let in_use = all.saturating_sub(self.places.available_permits());
+        in_use.saturating_mul(100) > all.saturating_mul(self.limits.parking_percent)
+    }
+
     fn new(config: &Config, dependencies: Dependencies) -> Arc<Self> {
         let Dependencies { store, limits } = dependencies;
         let info = Arc::new(InfoCache::new(config.cache_max_size));
@@ -164,6 +190,7 @@ impl Shared {
             backups: Arc::new(Semaphore::new(1)),
             is_draining: AtomicBool::new(false),
             parked: CancellationToken::new(),
+            places: Arc::new(Semaphore::new(limits.connections)),
         })
     }
 }

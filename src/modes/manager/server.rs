@@ -27,10 +27,8 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 const REFUSALS: usize = 64;
 /// How long a refused client has to read that it is refused.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
-/// What a refused client reads.
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    content-type: application/json\r\ncache-control: no-store\r\nretry-after: 5\r\n\
-    content-length: 33\r\nconnection: close\r\n\r\n{\"error\": \"too many connections\"}";
+/// When a refused client may come back, in seconds. Not all at once: they came at once.
+const COME_BACK: std::ops::Range<u64> = 2..20;
 
 /// Accepts connections until the signal, then lets them finish.
 pub(super) async fn run(
@@ -40,7 +38,6 @@ pub(super) async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), ManagerError> {
     let server = Server {
-        places: Arc::new(Semaphore::new(manager.limits.connections)),
         refusals: Arc::new(Semaphore::new(REFUSALS)),
         builder: Arc::new(builder()),
         drain: CancellationToken::new(),
@@ -72,7 +69,6 @@ struct Server {
     manager: Arc<Shared>,
     service: Service,
     tls: Option<TlsAcceptor>,
-    places: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     builder: Arc<Builder<TokioExecutor>>,
     drain: CancellationToken,
@@ -83,7 +79,7 @@ impl Server {
         // Answers are written whole; waiting for more would only delay them. It fails on a
         // connection that is closed already, which is found out below.
         let _ = stream.set_nodelay(true);
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+        let Ok(place) = Arc::clone(&self.manager.places).try_acquire_owned() else {
             self.refuse(stream, connections);
             return;
         };
@@ -115,7 +111,7 @@ impl Server {
         connections.spawn(async move {
             let _place = place;
             let told = timeout(REFUSAL_TIME, async {
-                stream.write_all(REFUSAL).await?;
+                stream.write_all(refusal(rand::random_range(COME_BACK)).as_bytes()).await?;
                 stream.shutdown().await?;
                 // Closing with unread bytes would reset the connection, and the client would see
                 // an error in place of the answer.
@@ -143,6 +139,17 @@ impl Server {
         // A change whose client is gone is still done or undone as a whole.
         self.manager.declarations.finished().await;
     }
+}
+
+/// What a refused client reads.
+fn refusal(seconds: u64) -> String {
+    let body = r#"{"error": "too many connections"}"#;
+    let length = body.len();
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
+         cache-control: no-store\r\nretry-after: {seconds}\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n{body}"
+    )
 }
 
 /// A place among the connections, counted.

@@ -16,6 +16,7 @@ use axum::Router;
 use axum::response::IntoResponse;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
@@ -110,7 +111,11 @@ impl Service {
             metrics.info_misses.inc();
             return None;
         };
-        let response = ready.reply(request.headers());
+        let mut response = ready.reply(request.headers());
+        if self.manager.is_crowded() {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
         metrics.info_hits.inc();
         if response.status() == StatusCode::OK {
             metrics.info_full.inc();

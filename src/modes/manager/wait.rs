@@ -14,6 +14,8 @@ use super::operation::permit_again;
 use super::reply::{Answer, Refusal};
 use crate::model::{DeviceGroup, Invalid};
 use axum::extract::{Request, State};
+use axum::http::header::{CONNECTION, HeaderValue, RETRY_AFTER};
+use axum::response::Response;
 use prometheus_client::metrics::gauge::Gauge;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,10 @@ use url::form_urlencoded;
 pub(super) const MAX_WAIT_SECONDS: u64 = 300;
 /// A parked request is authorised again at least this often, for what changed on another manager.
 const AUTHORISED_AGAIN: Duration = Duration::from_secs(50);
+
+/// The pace of devices that find no place to wait: they poll, spread over this time, and need a
+/// connection for a moment only.
+const PACE_SECONDS: std::ops::Range<u64> = 30..90;
 
 /// `GET /device_groups/N/info`
 pub(super) async fn info(
@@ -44,6 +50,10 @@ pub(super) async fn info(
         if is_over || !ready.is_known_to(&parts.headers) {
             return Ok(ready.reply(&parts.headers).map(axum::body::Body::new));
         }
+        if manager.is_crowded() {
+            manager.metrics.limit_met("parked");
+            return Ok(paced(ready.reply(&parts.headers).map(axum::body::Body::new)));
+        }
         let _parked = Parked::new(&manager.metrics.parked);
         tokio::select! {
             () = changed => {}
@@ -53,6 +63,14 @@ pub(super) async fn info(
         }
         permit_again(&manager, &parts).await?;
     }
+}
+
+/// An answer that gives its place free, and says when to come back.
+fn paced(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, rand::random_range(PACE_SECONDS).into());
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// A parked request, counted; also when its client goes away.

@@ -11,7 +11,9 @@
 
 use super::super::{Cause, Changes, Kind, Manner, StoreError, Told};
 use super::connection::{Connection, Prepared, code, failed};
-use super::documents::{ID, REVISION, collection, number, read, revision_of, signed, strings};
+use super::documents::{
+    ID, REVISION, Tally, collection, id_keys, number, read, revision_of, signed, strings,
+};
 use super::prepare::has_unordered;
 use super::within;
 use super::write::{CHANGES, EVERYTHING, KINDS, META, Unordered};
@@ -76,6 +78,8 @@ pub(super) async fn open(
     let mut notes = Notes::new(since.unwrap_or_default());
     // After the stream is open, so that nothing falls in between.
     within("be followed", notes.read(&prepared)).await?;
+    // What is counted below is in there.
+    notes.tally = Tally::default();
     if since.is_none() {
         notes.untold = VecDeque::from([Told::Everything { revision: notes.last }]);
     }
@@ -88,7 +92,7 @@ pub(super) async fn open(
         Some(stream) => Box::new(Streamed { stream, notes, disorder }),
         None => Box::new(Polled {
             until: prepared.deployment.is_replicated.then(|| Instant::now() + STREAM_AGAIN),
-            fingerprint: within("be followed", fingerprint(&prepared)).await?,
+            noted: within("be followed", count(&prepared)).await?,
             is_suspicious: false,
             interval: poll,
             prepared,
@@ -192,9 +196,9 @@ struct Polled {
     interval: Duration,
     /// When to try to be told instead.
     until: Option<Instant>,
-    /// What would look otherwise if something had been written without a note.
-    fingerprint: Vec<Option<Document>>,
-    /// It looked otherwise the last time, and no note said why yet.
+    /// What there is according to the notes.
+    noted: Tally,
+    /// There was something else the last time: the note of it was on its way, or there is none.
     is_suspicious: bool,
     notes: Notes,
     disorder: Disorder,
@@ -224,46 +228,40 @@ impl Changes for Polled {
 
 impl Polled {
     async fn ask(&mut self) -> Result<(), StoreError> {
-        let seen = fingerprint(&self.prepared).await?;
-        let has_changed = seen != self.fingerprint;
-        self.fingerprint = seen;
-        if self.notes.read(&self.prepared).await? {
+        let counted = count(&self.prepared).await?;
+        let has_gone_back = self.notes.read(&self.prepared).await?;
+        self.noted.add(std::mem::take(&mut self.notes.tally));
+        let was_suspicious = std::mem::replace(&mut self.is_suspicious, counted != self.noted);
+        if has_gone_back || (was_suspicious && self.is_suspicious) {
             self.disorder.found_everything();
-        } else if !self.notes.untold.is_empty() {
-            self.is_suspicious = false;
-        } else if std::mem::replace(&mut self.is_suspicious, has_changed) {
-            // Not at once, for the note of what was just written may be on its way.
-            self.disorder.found_everything();
+            self.noted = counted;
             self.is_suspicious = false;
         }
         Ok(())
     }
 }
 
-/// What changes whenever anybody changes an object as the original does, by raising its id.
-async fn fingerprint(prepared: &Prepared) -> Result<Vec<Option<Document>>, StoreError> {
-    let mut seen = Vec::with_capacity(KINDS.len());
+/// How many objects there are and the sum of their ids, which whoever changes one raises.
+async fn count(prepared: &Prepared) -> Result<Tally, StoreError> {
+    let mut tally = Tally::default();
     for kind in KINDS {
-        let (first, second) = match kind {
-            Kind::App => ("$app_id", "$running"),
-            Kind::CronJob => ("$cron_job_id", "$running"),
-            Kind::DeviceGroup => ("$device_group_id", "$prune_id"),
-            Kind::User => ("$password", "$token"),
-            Kind::UserGroup => ("$admin", "$pruning_allowed"),
-        };
+        let ids = id_keys(kind).iter().map(|key| {
+            let key = format!("${key}");
+            // What is no number counts nothing.
+            doc! { "$cond": [{ "$isNumber": &key }, { "$toLong": &key }, 0_i64] }
+        });
         let sums = doc! { "$group": {
             ID: null,
-            "count": { "$sum": 1 },
-            "first": { "$sum": first },
-            "second": { "$sum": second },
-            "newest": { "$max": "$_id" },
-            "last": { "$max": "$revision" },
+            "count": { "$sum": 1_i64 },
+            "ids": { "$sum": { "$add": ids.collect::<Vec<_>>() } },
         } };
         let objects = prepared.collection(collection(kind));
         let mut found = objects.aggregate([sums]).await.map_err(failed("tell its changes"))?;
-        seen.push(found.try_next().await.map_err(failed("tell its changes"))?);
+        if let Some(sums) = found.try_next().await.map_err(failed("tell its changes"))? {
+            tally.add(Tally::of_note(&sums));
+        }
     }
-    Ok(seen)
+    Ok(tally)
 }
 
 /// The notes of writes.
@@ -271,11 +269,13 @@ struct Notes {
     last: Revision,
     told: HashSet<u64>,
     untold: VecDeque<Told>,
+    /// What those did that were taken since it was last looked at.
+    tally: Tally,
 }
 
 impl Notes {
     fn new(last: Revision) -> Self {
-        Self { last, told: HashSet::new(), untold: VecDeque::new() }
+        Self { last, told: HashSet::new(), untold: VecDeque::new(), tally: Tally::default() }
     }
 
     /// Whether a revision is of a database as it was before.
@@ -290,6 +290,7 @@ impl Notes {
         }
         if self.told.insert(revision.0) {
             self.last = self.last.max(revision);
+            self.tally.add(Tally::of_note(note));
             self.untold.push_back(told(note));
         }
     }

@@ -63,6 +63,59 @@ pub(super) fn write(document: &Document) -> Result<RawDocumentBuf, StoreError> {
     RawDocumentBuf::try_from(document).map_err(malformed)
 }
 
+/// The keys whose numbers rise when an object of a kind is changed, by whomever.
+pub(super) const fn id_keys(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::App => &["app_id"],
+        Kind::CronJob => &["cron_job_id"],
+        Kind::DeviceGroup => &["device_group_id", "prune_id"],
+        Kind::User | Kind::UserGroup => &[],
+    }
+}
+
+/// How many objects there are, and the sum of their ids; or by how much a write changed both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Tally {
+    count: i64,
+    ids: i64,
+}
+
+impl Tally {
+    /// One object.
+    pub(super) fn of(kind: Kind, document: &Document) -> Self {
+        let ids = id_keys(kind).iter().filter_map(|key| document.get(key));
+        let ids = ids.map(|id| whole_number(id).unwrap_or_default()).sum();
+        Self { count: 1, ids }
+    }
+
+    /// What a note says.
+    pub(super) fn of_note(note: &Document) -> Self {
+        let part = |key| note.get(key).and_then(whole_number).unwrap_or_default();
+        Self { count: part("count"), ids: part("ids") }
+    }
+
+    /// Ids that were raised.
+    pub(super) const fn raised(ids: i64) -> Self {
+        Self { count: 0, ids }
+    }
+
+    /// Says it in a note.
+    pub(super) fn note(self, note: &mut Document) {
+        note.insert("count", self.count);
+        note.insert("ids", self.ids);
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.ids += other.ids;
+    }
+
+    pub(super) fn subtract(&mut self, other: Self) {
+        self.count -= other.count;
+        self.ids -= other.ids;
+    }
+}
+
 /// An object by its name.
 pub(super) fn named(kind: Kind, name: &str) -> Document {
     doc! { name_key(kind): name }
@@ -87,10 +140,15 @@ pub(super) fn revision_of(document: &Document) -> Revision {
 
 /// A whole number, however wide it was written.
 pub(super) fn number(value: &Bson) -> u64 {
+    whole_number(value).and_then(|number| u64::try_from(number).ok()).unwrap_or_default()
+}
+
+fn whole_number(value: &Bson) -> Option<i64> {
     match value {
-        Bson::Int32(number) => u64::try_from(*number).unwrap_or_default(),
-        Bson::Int64(number) => u64::try_from(*number).unwrap_or_default(),
-        _ => 0,
+        Bson::Int32(number) => Some((*number).into()),
+        Bson::Int64(number) => Some(*number),
+        Bson::Double(number) => whole(*number),
+        _ => None,
     }
 }
 

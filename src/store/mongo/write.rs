@@ -7,7 +7,7 @@
 use super::super::{Cause, Kind, Object, StoreError, Written};
 use super::connection::{Connection, Prepared, failed, is_duplicate};
 use super::documents::{
-    ID, REVISION, collection, keep_unknown_keys, list_key, name_key, named, number, read,
+    ID, REVISION, Tally, collection, keep_unknown_keys, list_key, name_key, named, number, read,
     revision_of, signed, to_document, to_object, unchanged, write as write_raw,
 };
 use super::{PATIENCE, texts, within};
@@ -60,6 +60,8 @@ struct Touched<'a> {
     gone: Option<ObjectId>,
     /// Documents that were given a revision, and nothing else.
     ordered: Vec<ObjectId>,
+    /// By how much it changed what there is.
+    tally: Tally,
 }
 
 impl Connection {
@@ -151,7 +153,7 @@ impl AsyncWork<Written> for Insert {
             Err(error) if is_duplicate(&error) => return Err(StoreError::AlreadyExists),
             Err(error) => return Err(failed(operation)(error)),
         }
-        write.end_of_one(connection, object, id).await
+        write.end_of_one(connection, object, id, Tally::of(kind, &document)).await
     }
 }
 
@@ -186,7 +188,9 @@ impl AsyncWork<Written> for Replace {
         if replaced.matched_count == 0 {
             return Err(StoreError::Conflict);
         }
-        write.end_of_one(connection, object, id).await
+        let mut tally = Tally::of(kind, &new);
+        tally.subtract(Tally::of(kind, &old));
+        write.end_of_one(connection, object, id, tally).await
     }
 }
 
@@ -218,6 +222,7 @@ impl AsyncWork<Written<()>> for Delete {
         }
         let mut touched = Touched::object(kind, &name, &device_groups);
         touched.gone = Some(id);
+        touched.tally.subtract(Tally::of(kind, &old));
         let raised = doc! { name_key(Kind::DeviceGroup): { "$in": &device_groups } };
         let revision = write.end(connection, &[(Kind::DeviceGroup, raised)], &touched).await?;
         Ok(Written { object: (), revision, device_groups })
@@ -230,14 +235,13 @@ impl AsyncWork<Written<Vec<DeviceGroup>>> for PruneAll {
         let mut write = connection.begin().await?;
         let groups = write.prepared.collection(collection(Kind::DeviceGroup));
         let raise = doc! { "$inc": { "prune_id": 1 }, "$set": { REVISION: signed(write.first) } };
-        groups
-            .update_many(doc! {}, raise)
-            .session(&mut write.session)
-            .await
-            .map_err(failed(operation))?;
+        let raised = groups.update_many(doc! {}, raise).session(&mut write.session).await;
+        let raised = raised.map_err(failed(operation))?.modified_count;
+        let tally = Tally::raised(i64::try_from(raised).unwrap_or_default());
         let prepared = write.prepared.clone();
         let all = [(Kind::DeviceGroup, doc! {})];
-        let revision = write.end(connection, &all, &Touched::default()).await?;
+        let touched = Touched { tally, ..Touched::default() };
+        let revision = write.end(connection, &all, &touched).await?;
         let mut session = connection.session().await?;
         let groups = prepared.collection(collection(Kind::DeviceGroup));
         let found = groups.find(doc! {}).sort(doc! { "device_group": 1 });
@@ -303,10 +307,12 @@ impl Write {
         connection: &Connection,
         object: Object,
         id: ObjectId,
+        tally: Tally,
     ) -> Result<Written, StoreError> {
         let (kind, name) = (object.kind(), object.name().to_owned());
         let device_groups = self.device_groups(kind, &name).await?;
-        let touched = Touched::object(kind, &name, &device_groups);
+        let mut touched = Touched::object(kind, &name, &device_groups);
+        touched.tally = tally;
         let revision = self.end(connection, &[(kind, doc! { ID: id })], &touched).await?;
         let object = object.identified(Some((Uid::from_bytes(id.bytes()), revision)));
         Ok(Written { object, revision, device_groups })
@@ -351,6 +357,7 @@ impl<'a> Touched<'a> {
 
     fn note(&self, first: Revision, last: Revision) -> Document {
         let mut note = doc! { ID: signed(last), "first": signed(first), "at": DateTime::now() };
+        self.tally.note(&mut note);
         if let Some(gone) = self.gone {
             note.insert("gone", gone);
         }

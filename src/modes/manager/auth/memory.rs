@@ -79,6 +79,14 @@ impl Known {
     }
 }
 
+/// What a user group grants, and when that was read.
+#[derive(Debug)]
+struct Granted {
+    revision: Revision,
+    read: Instant,
+    spec: Arc<UserGroupSpec>,
+}
+
 /// All that is remembered.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -86,7 +94,7 @@ pub(super) struct Memory {
     /// The change of any user that they were wrong after.
     wrong: Cache<Tag, u64>,
     /// What each user group grants, as it was last read.
-    granted: Mutex<HashMap<String, (Revision, Arc<UserGroupSpec>)>>,
+    granted: Mutex<HashMap<String, Granted>>,
     users: Box<[AtomicU64]>,
     any_user: AtomicU64,
     groups: AtomicU64,
@@ -128,7 +136,9 @@ impl Memory {
     /// The user groups that need not be read again.
     pub(super) fn known_groups(&self) -> KnownGroups {
         let granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
-        granted.iter().map(|(name, (revision, _))| (name.clone(), *revision)).collect()
+        // A change without a revision, which no manager makes, is seen after this time as well.
+        let fresh = granted.iter().filter(|(_, granted)| granted.read.elapsed() < REMEMBERED);
+        fresh.map(|(name, granted)| (name.clone(), granted.revision)).collect()
     }
 
     /// The account of a user, as it was read. None when a group that was known when it was asked
@@ -149,15 +159,16 @@ impl Memory {
     /// What a group grants, from what was read or from memory. All users of a group share it.
     fn granted(&self, seen: SeenGroup) -> Option<Arc<UserGroupSpec>> {
         let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = granted.get(&seen.name).filter(|(revision, _)| *revision == seen.revision);
-        if let Some((_, spec)) = kept {
-            return Some(Arc::clone(spec));
-        }
-        let spec = Arc::new(seen.group?.spec);
+        let Some(group) = seen.group else {
+            let kept = granted.get(&seen.name).filter(|kept| kept.revision == seen.revision);
+            return kept.map(|kept| Arc::clone(&kept.spec));
+        };
+        let spec = Arc::new(group.spec);
         if granted.len() >= MAX_GROUPS {
             granted.clear();
         }
-        granted.insert(seen.name, (seen.revision, Arc::clone(&spec)));
+        let (revision, read) = (seen.revision, Instant::now());
+        granted.insert(seen.name, Granted { revision, read, spec: Arc::clone(&spec) });
         Some(spec)
     }
 
