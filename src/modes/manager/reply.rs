@@ -11,7 +11,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -239,7 +241,14 @@ fn store_failed(failure: &StoreError) -> Response {
         return error(StatusCode::NOT_IMPLEMENTED, &failure.to_string());
     }
     let causes = causes(failure);
-    tracing::error!(error = %failure, causes, "the store failed");
+    // A fleet that asks while the store is away would fill the disk with the same line.
+    static TOLD_AT: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    if TOLD_AT.swap(now, Ordering::Relaxed) == now {
+        tracing::debug!(error = %failure, causes, "the store failed");
+    } else {
+        tracing::error!(error = %failure, causes, "the store failed");
+    }
     let reply = match failure {
         StoreError::Unavailable { .. } | StoreError::Conflict => later(&failure.to_string()),
         _ => error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()),
