@@ -15,11 +15,11 @@ const CHANGES: usize = 10;
 /// Connect simulated devices to managers and measure what they need
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It creates groups, apps, a user group and users whose names begin with `simulated-`, and removes them
-at the end, after Ctrl-C too; what a killed run left is removed by the next of the same --name. The
-user must be an admin. A manager that holds anything else is refused.
-Exits with 1 when a device did not get the last change, a change failed, or there were more errors
-than allowed.
+It makes device groups, apps, users and a user group whose names begin with `simulated-`, and removes
+them at the end, after Ctrl-C too; what a killed run left is removed by the next of the same --name.
+The user must be an admin. A manager that holds apps or device groups of others is refused. Exits
+with 1 when a device did not get the last change, a change failed, or there were more errors than
+allowed. docs/sizing.md says what the results mean.
 Example: nebula ctl simulate --devices 10000 --groups 50 --changes 20")]
 pub(in super::super) struct Simulate {
     /// How many devices
@@ -34,7 +34,7 @@ pub(in super::super) struct Simulate {
     /// As how many users the devices ask
     #[arg(long, value_name = "N", default_value = "1", value_parser = count(1_000))]
     pub(super) users: usize,
-    /// Park requests until something changes, at most for so long [default, with 50]
+    /// Park each request until something changes, at most so long; this is the default, with 50
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = WAIT_SECONDS)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_WAIT_SECONDS as u64))]
     #[arg(conflicts_with = "check_in")]

@@ -134,16 +134,17 @@ impl Fleet {
         Ok(())
     }
 
-    /// Removes everything that carries the run's prefix, whoever made it.
-    pub(super) async fn remove(&self, session: &Session) -> Result<(), Failure> {
+    /// Removes everything that carries the run's prefix, whoever made it, and says how much it was.
+    pub(super) async fn remove(&self, session: &Session) -> Result<usize, Failure> {
         // Groups before their apps, so that no device is told of an app that goes.
         let nouns = [Noun::DeviceGroup, Noun::App, Noun::User, Noun::UserGroup];
+        let mut found = 0;
         for _ in 0..ROUNDS {
-            let mut is_clean = true;
+            let before = found;
             for noun in nouns {
                 let mut names = list(session, noun).await?;
                 names.retain(|name| name.starts_with(&self.prefix));
-                is_clean &= names.is_empty();
+                found += names.len();
                 let removed = stream::iter(&names).map(async |name| {
                     match retried(async || session.client().delete(noun, name).await).await {
                         // Whoever else removed it did what was wanted.
@@ -157,11 +158,11 @@ impl Fleet {
                 });
                 let () = removed.buffer_unordered(AT_ONCE).try_collect().await?;
             }
-            if is_clean {
+            if found == before {
                 break;
             }
         }
-        Ok(())
+        Ok(found)
     }
 }
 

@@ -82,7 +82,10 @@ impl Simulate {
         room::make(self.devices, &managers)?;
         let fleet = Fleet::of(&self);
         fleet.refuse_real(session, self.beside_real_groups).await?;
-        fleet.remove(session).await?;
+        let left = fleet.remove(session).await?;
+        if left > 0 {
+            output::say(&format!("removed {left} objects that an earlier run had left"));
+        }
         let ran = tokio::select! {
             biased;
             () = interrupted.cancelled() => Err(Failure::Interrupted),
