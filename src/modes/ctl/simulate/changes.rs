@@ -72,7 +72,9 @@ impl<'a> Changes<'a> {
             let app = (number / all.len()) % self.apps_per_group;
             (self.fleet.app(turn, app), &all[turn..=turn])
         };
-        groups.iter().for_each(Group::begin);
+        for group in groups {
+            group.begin();
+        }
         let sent = Instant::now();
         let body = fleet::change(number + 1);
         let reply = self.session.client().update(Noun::App, &app, &body).await;
@@ -82,7 +84,9 @@ impl<'a> Changes<'a> {
             Err(_) => None,
         };
         let change = revision.map(|revision| Change { revision, sent, answered });
-        groups.iter().for_each(|group| group.end(change, &self.shared.figures));
+        for group in groups {
+            group.end(change, &self.shared.figures);
+        }
         match (change, reply) {
             (Some(_), _) => {
                 self.shared.figures.changed(answered - sent);

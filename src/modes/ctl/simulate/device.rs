@@ -135,7 +135,7 @@ impl Device {
                 shared.figures.bytes.fetch_add(answer.body.len() as u64, Relaxed);
                 let next = self.group().state(self.state.as_ref(), &answer, &shared.figures);
                 let next = next.map_err(|trouble| (trouble, None))?;
-                self.accept(next, answered)?;
+                self.accept(&next, answered)?;
             }
             _ => return Err((answer.trouble(), answer.retry_after)),
         }
@@ -146,7 +146,7 @@ impl Device {
     }
 
     /// Takes an answer over what it has, unless it is older.
-    fn accept(&mut self, next: Arc<State>, at: Instant) -> Result<(), Failed> {
+    fn accept(&mut self, next: &Arc<State>, at: Instant) -> Result<(), Failed> {
         let before = self.state.as_ref().and_then(|state| state.revision());
         let older_for = self.older_since.map_or(Duration::ZERO, |since| since.elapsed());
         let older_for_ms = u64::try_from(older_for.as_millis()).unwrap_or(u64::MAX);
@@ -158,8 +158,8 @@ impl Device {
         if self.state.is_none() {
             self.shared.figures.ready.fetch_add(1, Relaxed);
         }
-        let from = self.state.replace(Arc::clone(&next));
-        self.run_it(from.as_ref(), &next, at, before);
+        let from = self.state.replace(Arc::clone(next));
+        self.run_it(from.as_ref(), next, at, before);
         Ok(())
     }
 

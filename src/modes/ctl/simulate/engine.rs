@@ -144,7 +144,7 @@ impl Engine {
         match (action, outcome) {
             (Action::CreateNetwork { .. } | Action::RemoveImage { .. }, Ok(())) => {}
             (Action::CreateNetwork { name }, Err(error)) => {
-                self.memory.network_failed(name, &error)
+                self.memory.network_failed(name, &error);
             }
             (Action::RemoveImage { id, .. }, Err(error)) => self.memory.image_kept(id, &error),
             (Action::Pull { app, version, image }, Ok(())) => {

@@ -148,7 +148,7 @@ impl Fleet {
                 let removed = stream::iter(&names).map(async |name| {
                     match retried(async || session.client().delete(noun, name).await).await {
                         // Whoever else removed it did what was wanted.
-                        Err(error) if error.refusal().is_some_and(|refusal| is_gone(&refusal.body)) => Ok(()),
+                        Err(error) if error.refusal().is_some_and(|refusal| is_gone(refusal.body.as_ref())) => Ok(()),
                         Err(error) => Err(session.explain(&error).hint(format!(
                             "what is left begins with `{}`; the next run with the same --name removes it",
                             self.prefix
@@ -167,10 +167,10 @@ impl Fleet {
 }
 
 /// `{"app_exists": false}` and its like.
-fn is_gone(body: &Option<Object>) -> bool {
+fn is_gone(body: Option<&Object>) -> bool {
     let is_no =
         |(key, value): (&String, &Value)| key.ends_with("_exists") && *value == json!(false);
-    body.as_ref().is_some_and(|body| body.iter().any(is_no))
+    body.is_some_and(|body| body.iter().any(is_no))
 }
 
 fn object(value: Value) -> Object {

@@ -143,8 +143,7 @@ impl Simulate {
         let started = Instant::now();
         let mut devices = JoinSet::new();
         for index in 0..self.devices {
-            let begin =
-                self.ramp().mul_f64((index as f64 + rand::random::<f64>()) / self.devices as f64);
+            let begin = self.ramp().mul_f64(rand::random());
             devices.spawn(Device::new(index, Arc::clone(&shared)).run(begin));
         }
         let mut changes = Changes::new(self, session, &shared);
@@ -161,13 +160,13 @@ impl Simulate {
             } => {}
         }
         let ran_for = started.elapsed();
+        drop(progress);
         let simulator = watch.simulator();
         watch.during_is_over().await;
         // Dropped devices close their connections; what the managers then keep is told as well.
         devices.shutdown().await;
         let managers = watch.finish().await;
-        drop(progress);
-        Outcome::new(self, &shared, &changes, managers, simulator, connected_after, ran_for)
+        Outcome::new(self, &shared, &changes, &managers, simulator, connected_after, ran_for)
     }
 
     /// Until every device holds an answer, and is parked where it should be, or the time is up.

@@ -53,13 +53,17 @@ fn line(shared: &Shared, view: &View, devices: usize, passed: Duration) -> Strin
     let figures = &shared.figures;
     let errors: u64 = figures.errors().iter().map(|(_, count)| count).sum();
     let converged: usize = shared.groups.iter().map(Group::converged).sum();
-    let (changes, p99) = {
+    let (changes, p99_ms) = {
         let times = figures.times();
         (times.change.len(), times.to_device.value_at_quantile(0.99) / 1_000)
     };
+    let arrived = if changes == 0 {
+        String::new()
+    } else {
+        format!(", the last one on {converged}, 99 % within {p99_ms} ms")
+    };
     format!(
-        "{} s: {} of {devices} devices connected, {} parked, {changes} changes, {converged} have the \
-         last one, 99 % of them within {p99} ms, {errors} errors",
+        "{} s: {} of {devices} devices connected, {} parked, {changes} changes{arrived}, {errors} errors",
         passed.as_secs(),
         figures.open.load(Relaxed),
         view.parked_more(),

@@ -30,7 +30,7 @@ pub(super) struct Outcome {
     connected_after_seconds: Option<f64>,
     converged: usize,
     unsettled: u64,
-    changes: Made,
+    changes: Counted,
     answers: Answers,
     connections: u64,
     containers_started: u64,
@@ -44,7 +44,7 @@ pub(super) struct Outcome {
 }
 
 #[derive(Debug, Serialize)]
-struct Made {
+struct Counted {
     made: usize,
     failed: Vec<String>,
     deliveries: u64,
@@ -113,7 +113,7 @@ impl Outcome {
         simulate: &Simulate,
         shared: &Shared,
         changes: &Changes<'_>,
-        managers: Vec<Seen>,
+        managers: &[Seen],
         simulator: Simulator,
         connected_after: Option<Duration>,
         ran_for: Duration,
@@ -140,7 +140,7 @@ impl Outcome {
                 .map(|after| after.as_secs_f64()),
             converged: shared.groups.iter().map(Group::converged).sum(),
             unsettled: count(&figures.unsettled),
-            changes: Made {
+            changes: Counted {
                 made: changes.made,
                 failed: changes.failed.clone(),
                 deliveries: times.to_device.len(),
@@ -153,7 +153,7 @@ impl Outcome {
             errors: errors.iter().map(|(trouble, count)| (trouble.key(), *count)).collect(),
             errors_in_words: errors.iter().map(|(t, count)| (t.words(), *count)).collect(),
             milliseconds: Milliseconds::of(&times),
-            managers: urls.zip(&managers).map(|(url, seen)| OfManager::of(url, seen)).collect(),
+            managers: urls.zip(managers).map(|(url, seen)| OfManager::of(url, seen)).collect(),
             simulator: OfSimulator {
                 cpu_seconds: simulator.cpu_seconds,
                 cpu_cores_peak: simulator.peak_cores,

@@ -22,8 +22,8 @@ pub(super) fn make(devices: usize, managers: &[Manager]) -> Result<(), Failure> 
         ))
         .hint(format!("{fit} devices fit; `ulimit -n` shows the limit, root may raise it")));
     }
-    let (ports, addresses) = (ports_per_source(), addresses(managers));
-    let fit = ports.saturating_mul(addresses);
+    let ports = ports_per_source();
+    let fit = ports.saturating_mul(managers.iter().map(Manager::addresses).sum());
     if managers.iter().any(|manager| !manager.is_on_loopback()) && devices > fit {
         return Err(Failure::new(format!(
             "{devices} devices need as many ports, and this machine has {fit} for these managers"
@@ -33,8 +33,11 @@ pub(super) fn make(devices: usize, managers: &[Manager]) -> Result<(), Failure> 
              managers with --manager, or run with another --name on a second machine"
         )));
     }
-    if devices > ports {
-        output::say(&format!("more than {ports} devices: they share {addresses} addresses"));
+    if managers.iter().all(Manager::is_on_loopback) && devices > ports {
+        let sources = devices.div_ceil(ports);
+        output::say(&format!(
+            "an address has {ports} ports to connect from: the devices use {sources} of 127.0.0.0/8"
+        ));
     }
     Ok(())
 }
@@ -48,10 +51,6 @@ pub(super) fn ports_per_source() -> usize {
         Some(last.saturating_sub(first) + 1)
     });
     range.unwrap_or(USUAL_PORTS).saturating_sub(OTHER_PORTS).max(1)
-}
-
-fn addresses(managers: &[Manager]) -> usize {
-    managers.iter().map(Manager::addresses).sum()
 }
 
 /// Raises the soft limit to the hard one, which everybody may.
