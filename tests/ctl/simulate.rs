@@ -3,11 +3,12 @@
 
 use crate::program::User;
 use crate::real::Manager;
+use nebula::modes::manager::Limits;
 use rstest::rstest;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -93,6 +94,11 @@ fn assert_clean(user: &User) {
     }
 }
 
+fn free_address() -> SocketAddr {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    free.local_addr().expect("an address")
+}
+
 /// A manager of its own process, which can be killed.
 struct Process {
     child: Child,
@@ -102,13 +108,14 @@ struct Process {
 
 impl Process {
     fn start(data_dir: &Path) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = free.local_addr().expect("an address");
-        drop(free);
-        Self::start_at(data_dir, address)
+        Self::start_at(data_dir, free_address())
     }
 
     fn start_at(data_dir: &Path, address: SocketAddr) -> Self {
+        Self::start_with(data_dir, address, &[])
+    }
+
+    fn start_with(data_dir: &Path, address: SocketAddr, more: &[(&str, &PathBuf)]) -> Self {
         let child = Command::new(BINARY)
             .arg("manager")
             .env_clear()
@@ -117,12 +124,13 @@ impl Process {
             .env("BASIC_AUTH_USER", "admin")
             .env("BASIC_AUTH_PASSWORD", "pa:ss")
             .env("RUST_LOG", "warn")
+            .envs(more.iter().copied())
             .spawn()
             .expect("it starts");
         let url = format!("http://{address}");
         let deadline = Instant::now() + PATIENCE;
-        while metrics(&url).is_none() {
-            assert!(Instant::now() < deadline, "the manager does not answer");
+        while TcpStream::connect(address).is_err() {
+            assert!(Instant::now() < deadline, "the manager does not listen");
             std::thread::yield_now();
         }
         Self { child, address, url }
@@ -302,6 +310,47 @@ fn errors_beyond_those_allowed_are_a_failure() {
     let (code, _, err) = finish(child);
     assert_eq!(code, Some(1), "{err}");
     assert!(err.contains("errors of devices, 0 are allowed"), "{err}");
+}
+
+#[test]
+fn a_manager_without_a_place_left_is_measured_all_the_same() {
+    let folder = TempDir::new().expect("a folder");
+    let limits = Limits { connections: 30, ..Limits::default() };
+    let manager = Manager::start_with(folder.path(), limits);
+    let user = manager.admin();
+    let run = "--devices 60 --groups 2 --changes 1 --ramp 0 --patience 3";
+    let (code, result, err) = simulate(&user, run);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("devices never got an answer"), "{err}");
+    let connected = result["connected"].as_u64().expect("a number");
+    assert!((1..30).contains(&connected), "{result:#}");
+    assert!(result["errors"]["503"].as_u64() >= Some(1), "{result:#}");
+    let of_manager = &result["managers"][0];
+    assert!(of_manager["connections_refused"].as_f64() >= Some(1.0), "{of_manager}");
+    assert!(of_manager["memory_bytes_connected"].is_number(), "{of_manager}");
+    assert_clean(&user);
+}
+
+/// Devices speak HTTP/2 there, as workers do.
+#[test]
+fn devices_connect_over_tls() {
+    let folder = TempDir::new().expect("a folder");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    std::fs::write(&certificate, made.cert.pem()).expect("written");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+    let tls = [("NEBULA_TLS_CERT_FILE", &certificate), ("NEBULA_TLS_KEY_FILE", &key)];
+    let manager = Process::start_with(folder.path(), free_address(), &tls);
+    let url = format!("https://localhost:{}", manager.address.port());
+    let user = User::at(&url)
+        .with("NEBULA_USERNAME", "admin")
+        .with("NEBULA_PASSWORD", "pa:ss")
+        .with("SSL_CERT_FILE", &certificate.display().to_string());
+    let (code, result, err) = simulate(&user, "--devices 40 --groups 2 --changes 2 --ramp 0");
+    assert_eq!(code, Some(0), "{err}\n{result:#}");
+    assert_eq!(result["converged"], 40, "{result:#}");
+    assert_eq!(result["managers"][0]["parked_peak"], 40.0, "{result:#}");
+    assert_clean(&user);
 }
 
 #[test]

@@ -38,6 +38,13 @@ impl Scrape {
 
     /// Looks once; none when the manager does not answer.
     pub(super) async fn sample(&mut self, manager: &Manager) -> Option<Sample> {
+        if self.connection.is_some()
+            && let Ok(sample) = self.ask(manager).await
+        {
+            return Some(sample);
+        }
+        // A kept connection may have been closed, or be in the middle of a look that was given up.
+        self.connection = None;
         let sample = self.ask(manager).await.ok();
         if sample.is_none() {
             self.connection = None;

@@ -48,9 +48,16 @@ pub(super) struct View {
 
 /// The looks, until it is finished.
 pub(super) struct Watch {
+    eyes: Arc<Eyes>,
+    looks: JoinHandle<()>,
+}
+
+/// One connection to each manager, kept from the start: one that has no place left for devices
+/// would refuse a new one.
+struct Eyes {
     shared: Arc<Shared>,
     view: Arc<View>,
-    looks: JoinHandle<()>,
+    scrapes: Vec<tokio::sync::Mutex<Scrape>>,
 }
 
 impl View {
@@ -83,69 +90,78 @@ impl Watch {
     pub(super) async fn start(shared: Arc<Shared>) -> Self {
         let view = Arc::new(View::default());
         *view.managers() = vec![Seen::default(); shared.managers.len()];
-        mark(&shared, &view, |seen, sample| seen.before = Some(sample)).await;
-        let (shared_too, view_too) = (Arc::clone(&shared), Arc::clone(&view));
-        let looks = tokio::spawn(async move { look(&shared_too, &view_too).await });
-        Self { shared, view, looks }
+        let scrapes = shared.managers.iter().map(|_| tokio::sync::Mutex::new(Scrape::new()));
+        let scrapes = scrapes.collect();
+        let eyes = Arc::new(Eyes { shared, view, scrapes });
+        eyes.mark(|seen, sample| seen.before = Some(sample)).await;
+        let of_looks = Arc::clone(&eyes);
+        let looks = tokio::spawn(async move { of_looks.look_each_second().await });
+        Self { eyes, looks }
     }
 
     pub(super) fn view(&self) -> Arc<View> {
-        Arc::clone(&self.view)
+        Arc::clone(&self.eyes.view)
     }
 
     pub(super) fn parked_more(&self) -> u64 {
-        self.view.parked_more()
+        self.eyes.view.parked_more()
     }
 
     /// Keeps the figures of now as those with all devices there.
     pub(super) async fn all_parked(&self) {
-        mark(&self.shared, &self.view, |seen, sample| seen.parked = Some(sample)).await;
+        self.eyes.mark(|seen, sample| seen.parked = Some(sample)).await;
     }
 
     /// Keeps the figures of now as the last with devices.
     pub(super) async fn during_is_over(&self) {
-        mark(&self.shared, &self.view, |seen, sample| seen.during = Some(sample)).await;
+        self.eyes.mark(|seen, sample| seen.during = Some(sample)).await;
     }
 
     pub(super) fn simulator(&self) -> Simulator {
-        *self.view.simulator()
+        *self.eyes.view.simulator()
     }
 
     /// Looks for the last time.
     pub(super) async fn finish(self) -> Vec<Seen> {
         tokio::time::sleep(AFTER).await;
         self.looks.abort();
-        mark(&self.shared, &self.view, |seen, sample| seen.after = Some(sample)).await;
-        self.view.managers().clone()
+        self.eyes.mark(|seen, sample| seen.after = Some(sample)).await;
+        self.eyes.view.managers().clone()
     }
 }
 
-async fn mark(shared: &Shared, view: &View, keep: impl Fn(&mut Seen, Sample)) {
-    for (place, manager) in shared.managers.iter().enumerate() {
-        let sample = Scrape::new().sample(manager).await;
-        if let (Some(sample), Some(seen)) = (sample, view.managers().get_mut(place)) {
-            keep(seen, sample);
-            seen.look(sample);
+impl Eyes {
+    /// Looks now, and keeps what was seen in a place of its own.
+    async fn mark(&self, keep: impl Fn(&mut Seen, Sample)) {
+        self.look().await;
+        for seen in self.view.managers().iter_mut() {
+            if let Some(sample) = seen.last {
+                keep(seen, sample);
+            }
         }
     }
-}
 
-async fn look(shared: &Shared, view: &View) {
-    let mut scrapes: Vec<Scrape> = shared.managers.iter().map(|_| Scrape::new()).collect();
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = (Instant::now(), cpu_time());
-    ticks.tick().await;
-    loop {
-        ticks.tick().await;
-        let now = (Instant::now(), cpu_time());
-        view.simulator().look(now.0 - last.0, now.1.saturating_sub(last.1));
-        last = now;
-        for (place, (manager, scrape)) in shared.managers.iter().zip(&mut scrapes).enumerate() {
-            let sample = scrape.sample(manager).await;
-            if let (Some(sample), Some(seen)) = (sample, view.managers().get_mut(place)) {
+    async fn look(&self) {
+        for (place, (manager, scrape)) in self.shared.managers.iter().zip(&self.scrapes).enumerate()
+        {
+            let sample = scrape.lock().await.sample(manager).await;
+            if let (Some(sample), Some(seen)) = (sample, self.view.managers().get_mut(place)) {
                 seen.look(sample);
             }
+        }
+    }
+
+    async fn look_each_second(&self) {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = (Instant::now(), cpu_time());
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            let now = (Instant::now(), cpu_time());
+            self.view.simulator().look(now.0 - last.0, now.1.saturating_sub(last.1));
+            last = now;
+            self.look().await;
         }
     }
 }
