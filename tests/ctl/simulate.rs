@@ -331,7 +331,6 @@ fn a_manager_without_a_place_left_is_measured_all_the_same() {
     assert_clean(&user);
 }
 
-/// Devices speak HTTP/2 there, as workers do.
 #[test]
 fn devices_connect_over_tls() {
     let folder = TempDir::new().expect("a folder");
