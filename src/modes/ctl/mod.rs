@@ -40,6 +40,7 @@ mod prune;
 mod report;
 mod reports;
 mod session;
+mod simulate;
 mod times;
 mod user_groups;
 mod users;
@@ -95,7 +96,15 @@ enum Command {
     /// Forget the kept credentials
     Logout,
     Backup(backup::Backup),
+    Simulate(simulate::Simulate),
     Completions(completions::Completions),
+}
+
+impl Ctl {
+    /// Whether the command has work for every core. All others ask and wait.
+    pub fn wants_every_core(&self) -> bool {
+        matches!(self.command, Command::Simulate(_))
+    }
 }
 
 /// Runs one command, and prints its answer or its failure. `environment` is the process's, an
@@ -136,6 +145,7 @@ async fn dispatch(
         Command::Reports(reports) => reports.run(&session).await,
         Command::Prune(prune) => prune.run(&session).await,
         Command::Backup(backup) => backup.run(&session).await,
+        Command::Simulate(simulate) => simulate.run(&session).await,
         Command::Ping => ping::run(&session).await,
         Command::Login | Command::Logout | Command::Completions(_) => Ok(()),
     }
