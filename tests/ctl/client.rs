@@ -3,7 +3,8 @@
 
 use crate::server::{Answer, Server, json, reply};
 use nebula::client::{
-    Action, Client, ClientError, Credentials, Info, MAX_BODY_BYTES, Noun, Object, Problem,
+    Action, Client, ClientError, ClockDifference, Credentials, Info, MAX_BODY_BYTES, Noun, Object,
+    Problem,
 };
 use nebula::config::Secret;
 use nebula::model::ReportQuery;
@@ -23,7 +24,7 @@ fn client(server: &Server) -> Client {
 /// Asks a server that always answers the same for a group's info.
 async fn info_of(answer: impl Fn() -> Answer + Send + Sync + 'static) -> Result<Info, ClientError> {
     let server = Server::start(move |_| answer());
-    client(&server).info("speakers", None).await
+    Ok(client(&server).info("speakers", None, None).await?.info)
 }
 
 #[tokio::test]
@@ -37,11 +38,35 @@ async fn info_hands_over_a_complete_answer_with_its_etag() {
 #[tokio::test]
 async fn info_sends_the_etag_and_understands_304() {
     let server = Server::start(|_| reply(304, "", ""));
-    let info = client(&server).info("speakers", Some("\"a1\"")).await.expect("an answer");
-    assert_eq!(info, Info::NotModified);
+    let answer = client(&server).info("speakers", Some("\"a1\""), None).await;
+    assert_eq!(answer.expect("an answer").info, Info::NotModified);
     let request = &server.requests()[0];
     assert_eq!(request.line, "GET /api/v2/device_groups/speakers/info");
     assert_eq!(request.header("if-none-match"), Some("\"a1\""));
+}
+
+#[tokio::test]
+async fn info_says_how_long_it_waits_and_has_that_long_and_its_own_limit() {
+    let hold = Duration::from_secs(2);
+    let server = Server::start(move |_| {
+        std::thread::sleep(hold);
+        // A device's clock that is 10 s ahead. The time of the wait is no part of that.
+        let date = chrono::Utc::now() - chrono::Duration::seconds(10);
+        let date = date.format("%a, %d %b %Y %H:%M:%S GMT");
+        reply(304, &format!("Date: {date}\r\nRetry-After: 7\r\n"), "")
+    });
+    let limit = Duration::from_secs(1);
+    let client = Client::new(&server.url, &Credentials::None, limit).expect("a client");
+    let answer = client.info("speakers", Some("\"a1\""), Some(hold)).await.expect("in time");
+    assert_eq!(answer.info, Info::NotModified);
+    assert_eq!(answer.retry_after, Some(Duration::from_secs(7)));
+    assert_eq!(server.requests()[0].line, "GET /api/v2/device_groups/speakers/info?wait=2");
+    let Some(ClockDifference::Ahead(by)) = answer.clock else { panic!("{answer:?}") };
+    assert!(by >= Duration::from_millis(8_200), "{by:?}");
+    // Whoever is not asked to wait has no more than the limit.
+    let error = client.info("speakers", Some("\"a1\""), None).await.expect_err("late");
+    let ClientError::TimedOut { limit: told, .. } = error else { panic!("{error}") };
+    assert_eq!(told, limit);
 }
 
 #[tokio::test]
@@ -142,7 +167,7 @@ async fn a_refusal_in_words_has_them_as_its_reason() {
 #[case("", None)]
 #[tokio::test]
 async fn retry_after_is_read_in_seconds(#[case] header: &'static str, #[case] wait: Option<u64>) {
-    for status in [429, 503] {
+    for status in [403, 429, 500, 503] {
         let error = info_of(move || reply(status, header, "")).await.expect_err("later");
         assert_eq!(error.retry_after(), wait.map(Duration::from_secs));
     }
@@ -164,7 +189,7 @@ async fn a_silent_manager_is_given_up_in_time() {
     let server = Server::start(|_| Answer::Silence);
     let limit = Duration::from_millis(50);
     let client = Client::new(&server.url, &Credentials::None, limit).expect("a client");
-    let error = client.info("speakers", None).await.expect_err("silence");
+    let error = client.info("speakers", None, None).await.expect_err("silence");
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error}");
     assert!(!server.requests().is_empty(), "the request must have arrived");
 }
@@ -187,7 +212,7 @@ async fn a_body_that_stalls_is_given_up_in_time(#[case] what: &str) {
     });
     let client = Client::new(&url, &Credentials::None, Duration::from_millis(50)).expect("ok");
     let error = match what {
-        "info" => client.info("speakers", None).await.expect_err("a stall"),
+        "info" => client.info("speakers", None, None).await.expect_err("a stall"),
         _ => client.backup(&mut Vec::new()).await.expect_err("a stall"),
     };
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error}");
