@@ -93,9 +93,15 @@ impl Client {
     }
 
     /// What a device of the group runs. With the `etag` of an earlier answer the manager may say
-    /// that it still holds; with a `wait` beside it, in whole seconds, it does so when that time
-    /// is over and nothing came up. The request's limit is then longer by the wait.
-    pub async fn info(
+    /// that it still holds.
+    pub async fn info(&self, group: &str, etag: Option<&str>) -> Result<Info, ClientError> {
+        Ok(self.check_in(group, etag, None).await?.info)
+    }
+
+    /// The same, and what else the answer shows. With a `wait` beside the `etag`, in whole seconds,
+    /// the manager says that it still holds when that time is over and nothing came up. The
+    /// request's limit is then longer by the wait.
+    pub async fn check_in(
         &self,
         group: &str,
         etag: Option<&str>,

@@ -11,6 +11,9 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+/// Bytes for a request with this head, or none.
+type Make = dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync;
+
 /// What the manager says to the next check-ins.
 #[derive(Clone)]
 pub(crate) enum Answer {
@@ -19,7 +22,7 @@ pub(crate) enum Answer {
     State(Value),
     /// What this makes of the request's head: bytes, and then the end of the connection; nothing,
     /// ever, of none.
-    Made(Arc<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>),
+    Made(Arc<Make>),
     /// These bytes, head included, and then the end of the connection.
     Raw(Vec<u8>),
     /// Nothing, ever.

@@ -145,8 +145,8 @@ fn lost_check_ins_come_back_plain_at_random_and_then_ever_more_slowly() {
     let mut device = Device::waiting(seconds(1), 1.0);
     assert_eq!(device.ends(ms(300), How::Unreachable).after, seconds(1));
     let mut device = Device::waiting(24 * HOUR, 1.0);
-    let last = (0..40).map(|_| device.ends(ms(1), How::Unreachable).after).last();
-    assert_eq!(last, Some(seconds(600)));
+    let latest_of_all = (0..40).map(|_| device.ends(ms(1), How::Unreachable).after).last();
+    assert_eq!(latest_of_all, Some(seconds(600)));
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl CheckIn {
             // Without a tag there is nothing to wait with.
             let wait = next.wait.filter(|_| self.etag.is_some());
             let begun = Instant::now();
-            let asked = self.client.info(&self.group, self.etag.as_deref(), wait);
+            let asked = self.client.check_in(&self.group, self.etag.as_deref(), wait);
             let Some(answer) = shutdown.run_until_cancelled(asked).await else { return };
             let ended = self.ended(answer, wait, begun.elapsed());
             let limit = self.pace.limit();
