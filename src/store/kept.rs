@@ -84,7 +84,7 @@ struct Body {
     kind: String,
     uid: Uid,
     revision: Revision,
-    body: Map<String, Value>,
+    keys: Map<String, Value>,
 }
 
 impl KeptStore {
@@ -227,7 +227,7 @@ impl Kept {
                 };
                 let Ok(text) = serde_json::to_string(&record) else { continue };
                 let first = record.objects.first();
-                let token_id = first.and_then(|first| first.body.get("token_id")?.as_str());
+                let token_id = first.and_then(|first| first.keys.get("token_id")?.as_str());
                 transaction.execute(
                     "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?)",
                     params![kind.as_str(), name, token_id, now(), text],
@@ -271,7 +271,8 @@ impl Record {
         store_revision: Revision,
         objects: impl IntoIterator<Item = Object> + 'a,
     ) -> Option<Self> {
-        let objects = objects.into_iter().map(Body::new).collect::<Option<_>>()?;
+        let objects =
+            objects.into_iter().map(|object| Body::new(&object)).collect::<Option<_>>()?;
         Some(Self { store_revision, objects, groups: Vec::new() })
     }
 
@@ -282,20 +283,20 @@ impl Record {
 }
 
 impl Body {
-    fn new(object: Object) -> Option<Self> {
+    fn new(object: &Object) -> Option<Self> {
         let identity = object.identity();
         Some(Self {
             kind: object.kind().as_str().to_owned(),
             uid: identity.uid?,
             revision: identity.revision?,
-            body: object.to_map().ok()?,
+            keys: object.to_map().ok()?,
         })
     }
 
     fn object(self) -> Option<Object> {
         let kinds = [Kind::App, Kind::CronJob, Kind::DeviceGroup, Kind::User, Kind::UserGroup];
         let kind = kinds.into_iter().find(|kind| kind.as_str() == self.kind)?;
-        Object::from_map(kind, self.body, (self.uid, self.revision)).ok()
+        Object::from_map(kind, self.keys, (self.uid, self.revision)).ok()
     }
 }
 

@@ -145,7 +145,7 @@ const READ_APP: Permission = To(Granted::App, Read);
 const WRITE_APP: Permission = To(Granted::App, Write);
 const READ_JOB: Permission = To(Granted::CronJob, Read);
 const WRITE_JOB: Permission = To(Granted::CronJob, Write);
-const READ_GROUP: Permission = To(Granted::DeviceGroup, Read);
+pub(super) const READ_GROUP: Permission = To(Granted::DeviceGroup, Read);
 const WRITE_GROUP: Permission = To(Granted::DeviceGroup, Write);
 
 fn app_operations() -> Vec<Operation> {
