@@ -21,21 +21,17 @@ const USERS: usize = 4;
 /// How soon all of them must be served.
 const CONVERGED: Duration = Duration::from_secs(60);
 
-/// One check-in, and whether the device was answered as a device must be.
+/// One check-in. A manager that answers at all must answer as a device needs it.
 async fn check_in(
     manager: &Manager,
     who: &str,
     wait: u64,
     etag: &mut Option<String>,
-) -> Result<(), String> {
-    match manager.wait_for_info(who, "group", etag.as_deref(), wait).await {
-        Ok((200 | 304, tag, _)) => {
-            *etag = tag;
-            Ok(())
-        }
-        Ok((status, _, body)) => Err(format!("{status} {body}")),
-        Err(error) => Err(format!("{error:?}")),
-    }
+) -> Result<(), reqwest::Error> {
+    let (status, tag, body) = manager.wait_for_info(who, "group", etag.as_deref(), wait).await?;
+    assert!([200, 304].contains(&status), "{status} {body}");
+    *etag = tag;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,7 +62,7 @@ async fn inv_10_a_rolling_restart_fails_no_check_in() {
                     retries += 1;
                     let second = check_in(other(1), &who, wait, &mut etag).await;
                     second.unwrap_or_else(|second| {
-                        panic!("{first}, and at another manager {second}")
+                        panic!("{first:?}, and at another manager {second:?}")
                     });
                 }
                 count.fetch_add(1, Ordering::Relaxed);
