@@ -33,12 +33,14 @@ pub(crate) struct Database {
     pub(crate) name: String,
     /// The managers' `cache_time`, in seconds.
     pub(crate) cache_time: u32,
+    /// How many files, and so how many connections, each manager may have open.
+    pub(crate) files: u32,
 }
 
 impl Database {
     /// One that nobody else uses.
     pub(crate) fn fresh(url: &str) -> Self {
-        Self { url: url.to_owned(), name: fresh_database_name(), cache_time: 10 }
+        Self { url: url.to_owned(), name: fresh_database_name(), cache_time: 10, files: 10_000 }
     }
 
     pub(crate) async fn open(&self) -> mongodb::Database {
@@ -119,8 +121,10 @@ impl Manager {
     /// Until it listens; it may not have found its database yet.
     pub(crate) async fn start_again(&self) {
         let address = self.address();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_nebula"))
-            .arg("manager")
+        let files = self.database.files.to_string();
+        let mut child = Command::new("sh")
+            .args(["-c", "ulimit -n \"$0\" && exec \"$1\" manager", &files])
+            .arg(env!("CARGO_BIN_EXE_nebula"))
             .env_clear()
             .env("NEBULA_LISTEN", address)
             .env("NEBULA_DATA_DIR", self.data_dir.path())
@@ -169,7 +173,7 @@ impl Manager {
         *self.process.lock().await = Some(child);
     }
 
-    fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.address.lock().unwrap().clone()
     }
 

@@ -2,12 +2,13 @@
 
 use crate::managers::{Cluster, Database, Manager, PATIENCE, bearer, say, until};
 use crate::sets::steady;
-use reqwest::{Response, StatusCode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 /// Devices during the rolling restart, of which every second one waits for changes.
@@ -18,6 +19,10 @@ const WAIT_SECONDS: u64 = 3;
 const FLEET: usize = 2_000;
 /// The tokens that they share.
 const USERS: usize = 4;
+/// Files of a manager that has room for a part of the fleet only.
+const FEW_FILES: u32 = 500;
+/// How long a device waits for an answer.
+const ANSWERED: Duration = Duration::from_secs(30);
 /// How soon all of them must be served.
 const CONVERGED: Duration = Duration::from_secs(60);
 
@@ -101,59 +106,84 @@ async fn until_served(
     first: usize,
     who: String,
     shed: Arc<AtomicUsize>,
-) -> reqwest::Client {
-    let client = crate::managers::client();
+) -> TcpStream {
     for turn in first.. {
-        let manager = &managers[turn % managers.len()];
-        let request = client.get(manager.url("/api/v2/device_groups/group/info"));
-        let wait = match request.header("authorization", &who).send().await {
-            Ok(response) if response.status() == StatusCode::OK => {
-                let info: Value = response.json().await.unwrap();
+        let address = managers[turn % managers.len()].address();
+        let asked = ask(&address, &who);
+        let wait = match tokio::time::timeout(ANSWERED, asked).await {
+            Ok(Ok((stream, head, info))) if head.starts_with("HTTP/1.1 200 ") => {
                 assert_eq!(info["apps_list"], json!(["app"]));
-                return client;
+                return stream;
             }
-            Ok(response) => {
+            Ok(Ok((_, head, body))) => {
                 shed.fetch_add(1, Ordering::Relaxed);
-                retry_after(&response)
+                let is_shed = ["429", "503"]
+                    .iter()
+                    .any(|status| head.starts_with(&format!("HTTP/1.1 {status} ")));
+                assert!(is_shed, "{head}{body}");
+                header(&head, "retry-after").expect("when to come again")
             }
-            // Nobody is there, or the queue of connections is full.
-            Err(_) => 1.0,
+            // Nobody is there, or nobody has time.
+            Ok(Err(_)) | Err(_) => 1.0,
         };
         tokio::time::sleep(Duration::from_secs_f64(wait * rand::random_range(0.5..1.5))).await;
     }
     unreachable!("it asks without end")
 }
 
-/// What a device that is shed is told to wait, in seconds.
-fn retry_after(response: &Response) -> f64 {
-    let status = response.status().as_u16();
-    assert!([429, 503].contains(&status), "a device is shed with {status}");
-    let after = response.headers().get("retry-after").expect("when to come again");
-    after.to_str().unwrap().parse().expect("seconds")
+/// A check-in without a library, of which thousands cost little: the connection, the answer's head,
+/// and its body.
+async fn ask(address: &str, who: &str) -> std::io::Result<(TcpStream, String, Value)> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!(
+        "GET /api/v2/device_groups/group/info HTTP/1.1\r\nhost: manager\r\nauthorization: {who}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&answer);
+        if let Some((head, body)) = text.split_once("\r\n\r\n")
+            && header(head, "content-length").is_none_or(|length| body.len() as f64 >= length)
+        {
+            let body = serde_json::from_str(body).unwrap_or_default();
+            return Ok((stream, head.to_owned(), body));
+        }
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
 }
 
-/// Serves everybody, and says how long it took.
+/// A header that is a number.
+fn header(head: &str, name: &str) -> Option<f64> {
+    let value = head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    value.map(|value| value.parse().expect("a number"))
+}
+
+/// Serves everybody, and says how long it took and how often one was told to come again. Devices
+/// keep their connections for as long as they are kept here.
 async fn all_are_served(
     cluster: &Cluster,
     who: &[String],
     among: &[usize],
-) -> (Duration, usize, Vec<reqwest::Client>) {
+    keeps: bool,
+) -> (Duration, usize, Vec<TcpStream>) {
     let (begun, shed) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
     let mut devices = JoinSet::new();
     for device in 0..FLEET {
         let (managers, shed) = (cluster.managers.clone(), Arc::clone(&shed));
         let first = among[device % among.len()];
-        devices.spawn(until_served(managers, first, who[device % who.len()].clone(), shed));
+        let served = until_served(managers, first, who[device % who.len()].clone(), shed);
+        devices.spawn(async move { Some(served.await).filter(|_| keeps) });
     }
     let served = tokio::time::timeout(CONVERGED, devices.join_all()).await;
     let connections = served.expect("all devices are served");
+    let connections = connections.into_iter().flatten().collect();
     (begun.elapsed(), shed.load(Ordering::Relaxed), connections)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn inv_11_a_fleet_that_comes_at_once_is_served() {
-    let cluster = Cluster::start(Database::fresh(steady().await.url())).await;
-    let [lost, left, other] = &cluster.managers;
+/// What the fleet asks for, and its tokens.
+async fn prepare(left: &Manager) -> Vec<String> {
     left.create_app("app").await;
     left.create_group("group", &["app"]).await;
     let mut who = Vec::new();
@@ -164,14 +194,40 @@ async fn inv_11_a_fleet_that_comes_at_once_is_served() {
     let members: Vec<String> = (0..USERS).map(|user| format!("device{user}")).collect();
     let body = json!({ "group_members": members, "device_groups": { "group": "ro" } });
     left.done("POST", "/user_groups/devices", body).await;
-    let (took, shed, connections) = all_are_served(&cluster, &who, &[0]).await;
+    who
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inv_11_a_fleet_that_comes_at_once_is_served() {
+    let cluster = Cluster::start(Database::fresh(steady().await.url())).await;
+    let [lost, left, other] = &cluster.managers;
+    let who = prepare(left).await;
+    let (took, shed, connections) = all_are_served(&cluster, &who, &[0], true).await;
     say(format_args!("{FLEET} devices come to one manager: {took:?}, {shed} shed"));
     lost.kill().await;
     drop(connections);
-    let (took, shed, _connections) = all_are_served(&cluster, &who, &[0, 1, 2]).await;
+    let (took, shed, _connections) = all_are_served(&cluster, &who, &[0, 1, 2], true).await;
     say(format_args!("it is killed, and they come to the others: {took:?}, {shed} shed"));
-    for manager in [left, other] {
+    all_run(&[left, other]).await;
+}
+
+async fn all_run(managers: &[&Arc<Manager>]) {
+    for manager in managers {
         assert!(manager.runs().await, "it stays up");
         assert_eq!(manager.get("/status").await.unwrap().0, 200);
     }
+}
+
+/// Most are told to come again, and all are served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inv_11_a_fleet_that_finds_no_room_is_told_when_to_come_again() {
+    let database = Database { files: FEW_FILES, ..Database::fresh(steady().await.url()) };
+    let cluster = Cluster::start(database).await;
+    let [lost, left, other] = &cluster.managers;
+    let who = prepare(left).await;
+    lost.kill().await;
+    let (took, shed, _) = all_are_served(&cluster, &who, &[0, 1, 2], false).await;
+    say(format_args!("{FLEET} devices find little room: {took:?}, {shed} shed"));
+    assert!(shed > 0, "there was room for all");
+    all_run(&[left, other]).await;
 }
