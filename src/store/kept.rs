@@ -9,11 +9,12 @@
 //! Invariants: the file is the owner's alone, for hashes and env values are in it; what was kept
 //! says by its revision how old it is, so whoever knows of a later write does not take it; a disk
 //! that cannot be written costs the keeping and nothing else; what is older than [`KEPT`] is
-//! forgotten.
+//! forgotten, and so is a user or user group as soon as it is told that somebody changed it: rather
+//! nobody is let in by a copy than somebody who was shut out.
 
 use super::{
-    Changes, GroupSnapshot, Kind, KnownGroups, Noun, Object, SeenGroup, Store, StoreError,
-    UserSnapshot, Written,
+    Changes, GroupSnapshot, Kind, KnownGroups, Manner, Noun, Object, SeenGroup, Store, StoreError,
+    Told, UserSnapshot, Written,
 };
 use crate::model::{App, CronJob, DeviceGroup, Revision, Uid, User, UserGroup};
 use async_trait::async_trait;
@@ -122,8 +123,9 @@ impl KeptStore {
         kind: Kind,
         name: &str,
     ) -> Result<Answer<T>, StoreError> {
-        let is_away = self.last_failure().is_some_and(|failed| failed.elapsed() < AWAY);
-        if is_away && let Some(kept) = self.read(kind, name).await {
+        if self.is_away()
+            && let Some(kept) = self.read(kind, name).await
+        {
             return Ok(Answer::Kept(kept));
         }
         match asked.await {
@@ -161,8 +163,10 @@ impl KeptStore {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now())
     }
 
-    fn last_failure(&self) -> Option<Instant> {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether it has just failed, so that it is not worth the seconds to ask again.
+    fn is_away(&self) -> bool {
+        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_some_and(|failed| failed.elapsed() < AWAY)
     }
 
     async fn read(&self, kind: Kind, name: &str) -> Option<Record> {
@@ -210,6 +214,21 @@ impl Kept {
         if waiting.len() < MAX_WAITING || waiting.contains_key(&key) {
             waiting.insert(key, record);
             self.work.notify_one();
+        }
+    }
+
+    /// A write was told: an older copy of a user or user group gives no right any more.
+    fn told(&self, told: &Told) {
+        let Told::Write { kind: kind @ (Kind::User | Kind::UserGroup), name, revision, .. } = told
+        else {
+            return;
+        };
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = waiting.get(&(*kind, name.clone())).and_then(Option::as_ref);
+        let is_newer = record.is_some_and(|record| record.store_revision >= *revision);
+        drop(waiting);
+        if !is_newer {
+            self.take(*kind, name, None);
         }
     }
 
@@ -328,6 +347,25 @@ fn group_of(record: Record) -> Option<GroupSnapshot> {
     })
 }
 
+/// Changes of the store behind, of which copies hear first.
+struct Forgetting {
+    inner: Box<dyn Changes>,
+    kept: Arc<Kept>,
+}
+
+#[async_trait]
+impl Changes for Forgetting {
+    fn manner(&self) -> Manner {
+        self.inner.manner()
+    }
+
+    async fn next(&mut self) -> Result<Told, StoreError> {
+        let told = self.inner.next().await?;
+        self.kept.told(&told);
+        Ok(told)
+    }
+}
+
 #[async_trait]
 impl Store for KeptStore {
     async fn ping(&self) -> Result<(), StoreError> {
@@ -400,9 +438,18 @@ impl Store for KeptStore {
     }
 
     async fn token_owners(&self, token_id: Option<&str>) -> Result<Vec<String>, StoreError> {
+        if self.is_away()
+            && let Ok(owners) = self.kept.token_owners(token_id)
+            && !owners.is_empty()
+        {
+            return Ok(owners);
+        }
         match self.inner.token_owners(token_id).await {
             Err(error @ StoreError::Unavailable { .. }) => {
-                self.kept.token_owners(token_id).map_err(|_| error)
+                self.has_failed();
+                // That nobody is kept does not say that there is nobody.
+                let kept = self.kept.token_owners(token_id).unwrap_or_default();
+                if kept.is_empty() { Err(error) } else { Ok(kept) }
             }
             answer => answer,
         }
@@ -413,7 +460,10 @@ impl Store for KeptStore {
         since: Option<Revision>,
         poll: Duration,
     ) -> Result<Option<Box<dyn Changes>>, StoreError> {
-        self.inner.changes(since, poll).await
+        let changes = self.inner.changes(since, poll).await?;
+        Ok(changes.map(|inner| -> Box<dyn Changes> {
+            Box::new(Forgetting { inner, kept: Arc::clone(&self.kept) })
+        }))
     }
 
     async fn backup(&self, path: &Path) -> Result<(), StoreError> {

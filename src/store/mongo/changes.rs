@@ -6,8 +6,13 @@
 //! half-way wrote none yet. Such documents are given a revision of now, which is noted, so that
 //! what was written last wins on every manager and device.
 //!
+//! What tells breaks off at each election, and a write that is half done in that moment is often
+//! never ended. So it is gone on from where nothing was half done ([`Settled`]), and what came since
+//! is looked at again.
+//!
 //! Invariants: nothing that is written while this runs stays untold for longer than a few seconds,
-//! or two intervals of asking; what is silent for longer than it may be is broken off.
+//! or two intervals of asking, whatever breaks off meanwhile; what is silent for longer than it may
+//! be is broken off.
 
 use super::super::{Cause, Changes, Kind, Manner, StoreError, Told};
 use super::connection::{Connection, Prepared, code, failed};
@@ -20,10 +25,11 @@ use super::write::{CHANGES, EVERYTHING, KINDS, META, Unordered};
 use crate::model::Revision;
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
+use mongodb::action::Action;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::change_stream::ChangeStream;
-use mongodb::change_stream::event::{ChangeStreamEvent, OperationType};
+use mongodb::change_stream::event::{ChangeStreamEvent, OperationType, ResumeToken};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,24 +62,45 @@ const MAX_LISTED: usize = 1_000;
 /// tried again.
 const STREAM_AGAIN: Duration = Duration::from_secs(60);
 
-/// Begins to follow.
+/// Why a stream cannot be gone on with from where it was: its beginning is written over, or what
+/// comes next cannot be told.
+const LOST: [i32; 5] = [136, 260, 280, 286, 10_334];
+
+/// Where nothing was half done, as far as this process was told.
+#[derive(Debug, Clone)]
+pub(super) enum Settled {
+    /// A place in what the database tells.
+    Told(ResumeToken),
+    /// What there was when it was asked.
+    Counted(Tally),
+}
+
+/// Begins to follow, or goes on.
 pub(super) async fn open(
     connection: Arc<Connection>,
     since: Option<Revision>,
     poll: Duration,
 ) -> Result<Box<dyn Changes>, StoreError> {
     let prepared = within("be followed", connection.prepared()).await?;
-    let stream = match within("be followed", watch(&prepared)).await {
+    if since.is_none() {
+        connection.settle(None);
+    }
+    let settled = connection.settled();
+    let token = match &settled {
+        Some(Settled::Told(token)) => Some(token.clone()),
+        _ => None,
+    };
+    let stream = match within("be followed", watch(&prepared, token)).await {
         Ok(stream) => Some(stream),
         Err(StoreError::Unavailable { source: Cause::Mongo(error), .. })
-            if code(&error).is_some() =>
+            if code(&error).is_some_and(|code| !LOST.contains(&code)) =>
         {
             if prepared.deployment.is_replicated {
                 tracing::warn!(%error, "database does not tell its changes; it is asked for them");
             }
             None
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(forget_if_lost(&connection, error)),
     };
     let mut notes = Notes::new(since.unwrap_or_default());
     // After the stream is open, so that nothing falls in between.
@@ -83,16 +110,29 @@ pub(super) async fn open(
     if since.is_none() {
         notes.untold = VecDeque::from([Told::Everything { revision: notes.last }]);
     }
-    let is_unordered = within("be followed", has_unordered(&prepared.database)).await?;
-    let mut disorder = Disorder::new(connection);
-    if is_unordered {
+    let mut disorder = Disorder::new(Arc::clone(&connection));
+    if within("be followed", has_unordered(&prepared.database)).await? {
+        disorder.found_everything();
+    }
+    let counted = match stream {
+        Some(_) => Tally::default(),
+        None => within("be followed", count(&prepared)).await?,
+    };
+    let goes_on = match (&settled, &stream) {
+        (Some(Settled::Told(_)), Some(_)) => true,
+        // As many as before: nobody wrote, or each write that was noted meanwhile is counted.
+        (Some(Settled::Counted(before)), None) => *before == counted,
+        _ => since.is_none(),
+    };
+    if !goes_on {
         disorder.found_everything();
     }
     Ok(match stream {
-        Some(stream) => Box::new(Streamed { stream, notes, disorder }),
+        Some(stream) => Box::new(Streamed { connection, stream, notes, disorder }),
         None => Box::new(Polled {
+            connection,
             until: prepared.deployment.is_replicated.then(|| Instant::now() + STREAM_AGAIN),
-            noted: within("be followed", count(&prepared)).await?,
+            noted: counted,
             is_suspicious: false,
             interval: poll,
             prepared,
@@ -105,7 +145,10 @@ pub(super) async fn open(
 /// The document in bytes: by way of serde, a map with a key like `$oid` may not be readable.
 type Event = ChangeStreamEvent<RawDocumentBuf>;
 
-async fn watch(prepared: &Prepared) -> Result<ChangeStream<Event>, StoreError> {
+async fn watch(
+    prepared: &Prepared,
+    after: Option<ResumeToken>,
+) -> Result<ChangeStream<Event>, StoreError> {
     let mut followed: Vec<&str> = KINDS.iter().map(|kind| collection(*kind)).collect();
     followed.push(CHANGES);
     let only = doc! { "$match": { "$or": [
@@ -113,12 +156,25 @@ async fn watch(prepared: &Prepared) -> Result<ChangeStream<Event>, StoreError> {
         // The end of the whole database has no collection.
         { "operationType": { "$in": ["dropDatabase", "invalidate"] } },
     ] } };
-    let stream = prepared.database.watch().pipeline([only]).max_await_time(HELD).await;
+    let stream = prepared.database.watch().pipeline([only]).max_await_time(HELD);
+    let stream = stream.optional(after, |stream, token| stream.resume_after(token)).await;
     stream.map(ChangeStream::with_type).map_err(failed("be followed"))
+}
+
+/// A place from which it cannot be gone on would be tried for ever.
+fn forget_if_lost(connection: &Connection, error: StoreError) -> StoreError {
+    if let StoreError::Unavailable { source: Cause::Mongo(error), .. } = &error
+        && code(error).is_some_and(|code| LOST.contains(&code))
+    {
+        tracing::warn!(%error, "what was written meanwhile is not told any more");
+        connection.settle(None);
+    }
+    error
 }
 
 /// Changes as the database tells them.
 struct Streamed {
+    connection: Arc<Connection>,
     stream: ChangeStream<Event>,
     notes: Notes,
     disorder: Disorder,
@@ -137,14 +193,23 @@ impl Changes for Streamed {
             }
             self.disorder.order_what_is_due().await;
             let broken = |cause: Cause| StoreError::unavailable("tell its changes", cause);
-            let event = match timeout(SILENCE, self.stream.next_if_any()).await {
-                Ok(Ok(Some(event))) => event,
-                Ok(Ok(None)) if self.stream.is_alive() => continue,
-                Ok(Ok(None)) => return Err(broken(Cause::Stopped)),
-                Ok(Err(error)) => return Err(failed("tell its changes")(error)),
+            match timeout(SILENCE, self.stream.next_if_any()).await {
+                Ok(Ok(Some(event))) => self.take(event),
+                Ok(Ok(None)) if self.stream.is_alive() => {}
+                Ok(Ok(None)) => {
+                    // The database was dropped. What comes after that is another stream's.
+                    self.connection.settle(None);
+                    return Err(broken(Cause::Stopped));
+                }
+                Ok(Err(error)) => {
+                    let error = failed("tell its changes")(error);
+                    return Err(forget_if_lost(&self.connection, error));
+                }
                 Err(_) => return Err(broken(Cause::TooSlow)),
-            };
-            self.take(event);
+            }
+            if self.disorder.is_settled() {
+                self.connection.settle(self.stream.resume_token().map(Settled::Told));
+            }
         }
     }
 }
@@ -192,6 +257,7 @@ impl Streamed {
 
 /// Changes that are asked for.
 struct Polled {
+    connection: Arc<Connection>,
     prepared: Prepared,
     interval: Duration,
     /// When to try to be told instead.
@@ -236,6 +302,9 @@ impl Polled {
             self.disorder.found_everything();
             self.noted = counted;
             self.is_suspicious = false;
+        }
+        if self.disorder.is_settled() {
+            self.connection.settle(Some(Settled::Counted(self.noted)));
         }
         Ok(())
     }
@@ -426,6 +495,11 @@ impl Disorder {
                 documents.retain(|document| *document != id);
             }
         }
+    }
+
+    /// Whether nothing is half done.
+    fn is_settled(&self) -> bool {
+        self.unfinished.is_empty() && self.gone.is_empty() && self.due.is_none()
     }
 
     /// Orders what has waited long enough. What fails is tried again.

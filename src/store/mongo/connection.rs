@@ -1,6 +1,7 @@
 //! The way to the database: one client, made and prepared when it is first needed.
 
 use super::super::StoreError;
+use super::changes::Settled;
 use super::prepare::{Deployment, prepare};
 use super::{MongoSettings, PATIENCE};
 use mongodb::bson::{RawDocumentBuf, Timestamp};
@@ -33,6 +34,8 @@ pub(super) struct Connection {
     pub(super) writing: tokio::sync::Mutex<()>,
     /// When the last write of this process was acknowledged, in the database's own time.
     written: Mutex<Option<Timestamp>>,
+    /// From where what others write is followed again.
+    settled: Mutex<Option<Settled>>,
 }
 
 /// A database that was found, and what it can do.
@@ -66,6 +69,7 @@ impl Connection {
             deployment: OnceCell::new(),
             writing: tokio::sync::Mutex::new(()),
             written: Mutex::new(None),
+            settled: Mutex::new(None),
         }
     }
 
@@ -130,6 +134,15 @@ impl Connection {
     pub(super) fn acknowledged(&self, session: &ClientSession) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         *written = (*written).max(session.operation_time());
+    }
+
+    /// Where nothing was half done when changes were last followed.
+    pub(super) fn settled(&self) -> Option<Settled> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn settle(&self, settled: Option<Settled>) {
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = settled;
     }
 
     /// Waits for a turn to write, but not for long.

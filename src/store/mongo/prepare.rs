@@ -34,6 +34,15 @@ pub(super) async fn prepare(database: &Database) -> Result<Deployment, StoreErro
     let is_replicated =
         hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
     let version = hello.get("maxWireVersion").map_or(0, number);
+    make_indexes(database).await?;
+    let has_snapshots = is_replicated && version >= SNAPSHOTS;
+    tracing::info!(is_replicated, has_snapshots, "database found");
+    Ok(Deployment { is_replicated, has_snapshots })
+}
+
+/// Makes the indexes that are missing. They go with a collection that is dropped, and a dump may be
+/// restored without them.
+pub(super) async fn make_indexes(database: &Database) -> Result<(), StoreError> {
     for kind in KINDS {
         let mut keys = vec![Index { key: name_key(kind), is_unique: true, expires: None }];
         let plain = |key| Index { key, is_unique: false, expires: None };
@@ -48,10 +57,7 @@ pub(super) async fn prepare(database: &Database) -> Result<Deployment, StoreErro
         ensure(database, collection(kind), &keys).await?;
     }
     let expires = Some(CHANGES_KEPT);
-    ensure(database, CHANGES, &[Index { key: "at", is_unique: false, expires }]).await?;
-    let has_snapshots = is_replicated && version >= SNAPSHOTS;
-    tracing::info!(is_replicated, has_snapshots, "database found");
-    Ok(Deployment { is_replicated, has_snapshots })
+    ensure(database, CHANGES, &[Index { key: "at", is_unique: false, expires }]).await
 }
 
 /// True when something in the database has no revision: the original wrote it.

@@ -10,6 +10,7 @@ use super::documents::{
     ID, REVISION, Tally, collection, keep_unknown_keys, list_key, name_key, named, number, read,
     revision_of, signed, to_document, to_object, unchanged, write as write_raw,
 };
+use super::prepare::make_indexes;
 use super::{PATIENCE, texts, within};
 use crate::model::{DeviceGroup, Revision, Uid};
 use crate::store::Noun;
@@ -262,6 +263,9 @@ impl AsyncWork<Written<Vec<DeviceGroup>>> for PruneAll {
 impl AsyncWork<Revision> for Order {
     async fn run(self, connection: &Connection) -> Result<Revision, StoreError> {
         let mut write = connection.begin().await?;
+        if self.0.everything {
+            make_indexes(&write.prepared.database).await?;
+        }
         for kind in KINDS {
             let filter = match self.0.documents.get(&kind) {
                 _ if self.0.everything => doc! {},

@@ -1,0 +1,19 @@
+//! Three managers on a replica set of three, and what breaks them: kill -9, pauses, a cut network,
+//! an old dump, a rolling restart. Tests are named after the invariants that they try.
+#![cfg(feature = "daemon")]
+
+#[path = "../mongo_servers/servers.rs"]
+mod servers;
+
+mod access;
+mod away;
+mod competing;
+mod device;
+mod faults;
+mod load;
+mod managers;
+mod order;
+mod restarts;
+mod restored;
+mod sets;
+mod visible;
