@@ -11,6 +11,7 @@
 //! that cannot be written costs the keeping and nothing else; what is older than [`KEPT`] is
 //! forgotten.
 
+use super::transfer::{Exported, Import, Imported};
 use super::{
     Changes, GroupSnapshot, Kind, KnownGroups, Noun, Object, SeenGroup, Store, StoreError,
     UserSnapshot, Written,
@@ -26,6 +27,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
+use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
 /// The file under the data folder.
@@ -293,8 +295,7 @@ impl Body {
     }
 
     fn object(self) -> Option<Object> {
-        let kinds = [Kind::App, Kind::CronJob, Kind::DeviceGroup, Kind::User, Kind::UserGroup];
-        let kind = kinds.into_iter().find(|kind| kind.as_str() == self.kind)?;
+        let kind = Kind::parse(&self.kind)?;
         Object::from_map(kind, self.body, (self.uid, self.revision)).ok()
     }
 }
@@ -417,5 +418,13 @@ impl Store for KeptStore {
 
     async fn backup(&self, path: &Path) -> Result<(), StoreError> {
         self.inner.backup(path).await
+    }
+
+    async fn export(&self, to: Sender<Exported>) -> Result<Revision, StoreError> {
+        self.inner.export(to).await
+    }
+
+    async fn import(&self, import: Import) -> Result<Imported, StoreError> {
+        self.inner.import(import).await
     }
 }

@@ -22,19 +22,24 @@ mod cron_jobs;
 mod device_groups;
 mod devices;
 mod env;
+mod export;
+mod export_file;
 mod failure;
 mod flags;
 mod from_file;
+mod import;
 mod list_flags;
 mod lists;
 mod login;
 mod login_file;
 mod nearest;
+mod new_file;
 mod nouns;
 mod objects;
 mod option_flags;
 mod output;
 mod ping;
+mod place;
 mod prompt;
 mod prune;
 mod report;
@@ -95,6 +100,8 @@ enum Command {
     /// Forget the kept credentials
     Logout,
     Backup(backup::Backup),
+    Export(export::Export),
+    Import(import::Import),
     Completions(completions::Completions),
 }
 
@@ -121,8 +128,12 @@ async fn dispatch(
         _ => {}
     }
     let config = config::resolve(connection, environment)?;
-    if let Command::Login = command {
-        return login::login(config, environment).await;
+    // Nor need these a manager, for a database may be meant.
+    match command {
+        Command::Login => return login::login(config, environment).await,
+        Command::Export(export) => return export.run(config).await,
+        Command::Import(import) => return import.run(config).await,
+        _ => {}
     }
     let output = Output::new(config.format);
     let session = Session::new(config, output)?;
@@ -137,6 +148,10 @@ async fn dispatch(
         Command::Prune(prune) => prune.run(&session).await,
         Command::Backup(backup) => backup.run(&session).await,
         Command::Ping => ping::run(&session).await,
-        Command::Login | Command::Logout | Command::Completions(_) => Ok(()),
+        Command::Login
+        | Command::Logout
+        | Command::Completions(_)
+        | Command::Export(_)
+        | Command::Import(_) => Ok(()),
     }
 }

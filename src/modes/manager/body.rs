@@ -53,11 +53,32 @@ impl Payload {
     }
 }
 
+/// A body of many objects at once.
+pub(super) struct LargePayload(pub(super) Payload);
+
+/// How much larger such a body may be than one of a single object: the largest object comes
+/// through with room around it.
+const LARGE: usize = 4;
+
 impl FromRequest<Arc<Shared>> for Payload {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &Arc<Shared>) -> Result<Self, Refusal> {
-        let limit = state.limits.body_bytes;
+        Self::read(request, state, state.limits.body_bytes).await
+    }
+}
+
+impl FromRequest<Arc<Shared>> for LargePayload {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &Arc<Shared>) -> Result<Self, Refusal> {
+        let limit = state.limits.body_bytes.saturating_mul(LARGE);
+        Payload::read(request, state, limit).await.map(Self)
+    }
+}
+
+impl Payload {
+    async fn read(request: Request, state: &Shared, limit: usize) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
         let begun = Instant::now();
         if body.size_hint().lower() > limit as u64 {

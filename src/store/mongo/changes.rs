@@ -241,7 +241,7 @@ impl Polled {
 }
 
 /// What changes whenever anybody changes an object as the original does, by raising its id.
-async fn fingerprint(prepared: &Prepared) -> Result<Vec<Option<Document>>, StoreError> {
+pub(super) async fn fingerprint(prepared: &Prepared) -> Result<Vec<Option<Document>>, StoreError> {
     let mut seen = Vec::with_capacity(KINDS.len());
     for kind in KINDS {
         let (first, second) = match kind {
@@ -416,8 +416,9 @@ impl Disorder {
             }
             self.noted.push_back(revision);
         }
-        if let Ok(gone) = note.get_object_id("gone") {
-            self.gone.remove(&gone);
+        let gone = note.get_array("gone").map(Vec::as_slice).unwrap_or_default();
+        for id in gone.iter().filter_map(Bson::as_object_id) {
+            self.gone.remove(&id);
         }
         let ordered = note.get_array("ordered").map(Vec::as_slice).unwrap_or_default();
         for id in ordered.iter().filter_map(Bson::as_object_id) {

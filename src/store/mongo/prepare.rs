@@ -28,12 +28,19 @@ pub(super) struct Deployment {
     pub(super) has_snapshots: bool,
 }
 
-/// Looks at a database, and makes its indexes.
-pub(super) async fn prepare(database: &Database) -> Result<Deployment, StoreError> {
+/// Looks at a database, and changes nothing.
+pub(super) async fn look(database: &Database) -> Result<Deployment, StoreError> {
     let hello = database.run_command(doc! { "hello": 1 }).await.map_err(failed("answer"))?;
     let is_replicated =
         hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
     let version = hello.get("maxWireVersion").map_or(0, number);
+    let has_snapshots = is_replicated && version >= SNAPSHOTS;
+    tracing::info!(is_replicated, has_snapshots, "database found");
+    Ok(Deployment { is_replicated, has_snapshots })
+}
+
+/// Makes the indexes.
+pub(super) async fn make_indexes(database: &Database) -> Result<(), StoreError> {
     for kind in KINDS {
         let mut keys = vec![Index { key: name_key(kind), is_unique: true, expires: None }];
         let plain = |key| Index { key, is_unique: false, expires: None };
@@ -48,10 +55,7 @@ pub(super) async fn prepare(database: &Database) -> Result<Deployment, StoreErro
         ensure(database, collection(kind), &keys).await?;
     }
     let expires = Some(CHANGES_KEPT);
-    ensure(database, CHANGES, &[Index { key: "at", is_unique: false, expires }]).await?;
-    let has_snapshots = is_replicated && version >= SNAPSHOTS;
-    tracing::info!(is_replicated, has_snapshots, "database found");
-    Ok(Deployment { is_replicated, has_snapshots })
+    ensure(database, CHANGES, &[Index { key: "at", is_unique: false, expires }]).await
 }
 
 /// True when something in the database has no revision: the original wrote it.
