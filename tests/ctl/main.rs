@@ -16,5 +16,6 @@ mod real;
 mod real_nouns;
 mod reports;
 mod server;
+mod transfer;
 mod user_groups;
 mod users;
