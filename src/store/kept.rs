@@ -74,7 +74,7 @@ struct Kept {
 struct Record {
     store_revision: Revision,
     /// The group or user first, then what its devices run.
-    objects: Vec<Body>,
+    objects: Vec<KeptObject>,
     /// The user groups of a user, which have records of their own: many users share them.
     #[serde(default)]
     groups: Vec<String>,
@@ -82,7 +82,7 @@ struct Record {
 
 /// One object, as any store keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Body {
+struct KeptObject {
     kind: String,
     uid: Uid,
     revision: Revision,
@@ -273,18 +273,19 @@ impl Record {
         store_revision: Revision,
         objects: impl IntoIterator<Item = Object> + 'a,
     ) -> Option<Self> {
-        let objects = objects.into_iter().map(Body::new).collect::<Option<_>>()?;
+        let objects =
+            objects.into_iter().map(|object| KeptObject::new(&object)).collect::<Option<_>>()?;
         Some(Self { store_revision, objects, groups: Vec::new() })
     }
 
     /// Its objects, as far as this version can read them.
     fn objects(self) -> impl Iterator<Item = Object> {
-        self.objects.into_iter().filter_map(Body::object)
+        self.objects.into_iter().filter_map(KeptObject::object)
     }
 }
 
-impl Body {
-    fn new(object: Object) -> Option<Self> {
+impl KeptObject {
+    fn new(object: &Object) -> Option<Self> {
         let identity = object.identity();
         Some(Self {
             kind: object.kind().as_str().to_owned(),

@@ -1,13 +1,17 @@
 //! Moving everything between stores and managers: what each store must do, and the two routes.
 
-use crate::harness::{Manager, basic_of, bearer, cheap_hash, read, seed_user, user, user_group};
+use crate::harness::{
+    Manager, PATIENCE, basic_of, bearer, cheap_hash, read, seed_user, user, user_group,
+};
 use crate::store_contract::{app, cron_job, group};
 use nebula::config::Secret;
 use nebula::model::{App, Revision, SecretHash, Uid};
 use nebula::store::transfer::{
     Existing, Exported, Import, Line, Outcome, Refused, export_to, wire,
 };
-use nebula::store::{Kind, MongoSettings, MongoStore, Object, SqliteStore, Store, StoreError};
+use nebula::store::{
+    Kind, MongoSettings, MongoStore, Object, SqliteStore, Store, StoreError, Told,
+};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::mpsc::channel;
@@ -334,4 +338,23 @@ async fn an_export_begins_anew_when_the_store_cannot_show_one_moment() {
     assert_eq!(end.objects, 1);
     let text = std::fs::read_to_string(path).unwrap();
     assert_eq!(text.lines().count(), 3, "once and not thrice:\n{text}");
+}
+
+#[tokio::test]
+async fn other_managers_are_told_of_an_import() {
+    let (here, there) = (mongo("transfer-told"), mongo("transfer-told"));
+    here.create(app("a")).await.unwrap();
+    let mut changes = there.changes(None, PATIENCE).await.unwrap().unwrap();
+    changes.next().await.unwrap();
+    // One of them is exchanged, which is a deletion as well.
+    let objects = vec![of_uid(app("a"), 1, 1), of_uid(app("b"), 2, 1)];
+    let above = Revision::default();
+    let batch = Import { objects, existing: Existing::Replace, above, is_dry_run: false };
+    let revision = here.import(batch).await.unwrap().revision.unwrap();
+    let told = tokio::time::timeout(PATIENCE, changes.next()).await.unwrap().unwrap();
+    assert_eq!(told, Told::Everything { revision }, "one note for all of it");
+    // The next that is told is the next write, and not a tidying up of the import.
+    let next = here.create(app("c")).await.unwrap().revision;
+    let told = tokio::time::timeout(PATIENCE, changes.next()).await.unwrap().unwrap();
+    assert!(matches!(told, Told::Write { revision, .. } if revision == next), "{told:?}");
 }

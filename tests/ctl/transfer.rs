@@ -115,7 +115,7 @@ fn mask(text: &str) -> String {
         Some(_) => "from SOURCE, TIME, Nebula VERSION",
         None => line,
     });
-    masked.map(|line| format!("{line}\n")).collect()
+    masked.flat_map(|line| [line, "\n"]).collect()
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `export [FILE]`.
 
 use super::config::Config;
-use super::export_file;
+use super::export_file::{self, objects_in_words};
 use super::failure::Failure;
 use super::new_file::NewFile;
 use super::output::{self, Output, printable, say};
@@ -57,16 +57,13 @@ impl Export {
         };
         let handle = written.reopen().map_err(cannot_write)?;
         let mut handle = tokio::fs::File::from_std(handle);
-        match self.place.open(true).await? {
-            Some(opened) => {
-                let exported = export_to(&*opened.store, &opened.name, &mut handle).await;
-                exported.map_err(|error| place::failed(&opened.name, error))?;
-            }
-            None => {
-                let session = Session::new(config, Output::default())?;
-                let exported = session.client().export(&mut handle).await;
-                exported.map_err(|error| session.explain(&error))?;
-            }
+        if let Some(opened) = self.place.open(true).await? {
+            let exported = export_to(&*opened.store, &opened.name, &mut handle).await;
+            exported.map_err(|error| place::failed(&opened.name, error))?;
+        } else {
+            let session = Session::new(config, Output::default())?;
+            let exported = session.client().export(&mut handle).await;
+            exported.map_err(|error| session.explain(&error))?;
         }
         handle.sync_all().await.map_err(cannot_write)?;
         // Read as an import will: what a manager sent may have been cut off on the way.
@@ -75,19 +72,23 @@ impl Export {
         for unreadable in &frame.unreadable {
             say(&printable(&format!("left out: {unreadable}")));
         }
-        let objects = frame.end.objects;
+        let objects = objects_in_words(usize::try_from(frame.end.objects).unwrap_or(usize::MAX));
         match to {
             Some(to) => {
                 to.keep(written)?;
-                say(&format!("{objects} objects written to {}", to.display()));
+                say(&format!("{objects} written to {}", to.display()));
             }
             None => print(written)?,
         }
         match frame.unreadable.len() {
             0 => Ok(()),
             _ if self.skip_unreadable => Ok(()),
-            count => Err(Failure::new(format!("{count} objects cannot be read and are left out"))
-                .hint("mend or delete them, or take the export as it is: --skip-unreadable")),
+            count => {
+                let what = format!("{} could not be read, and left out", objects_in_words(count));
+                Err(Failure::new(what).hint(
+                    "mend or delete what is named above, or take the export with --skip-unreadable",
+                ))
+            }
         }
     }
 }

@@ -43,6 +43,11 @@ enum Wrong {
     TooMany,
 }
 
+/// A number of objects.
+pub(super) fn objects_in_words(count: usize) -> String {
+    if count == 1 { "1 object".to_owned() } else { format!("{count} objects") }
+}
+
 /// Reads all lines; `each` gets the objects. `name` is what the file is called in messages.
 pub(super) fn read(
     mut lines: impl BufRead,

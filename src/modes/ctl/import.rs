@@ -1,7 +1,7 @@
 //! `import FILE`.
 
 use super::config::Config;
-use super::export_file::{self, Frame};
+use super::export_file::{self, Frame, objects_in_words};
 use super::failure::Failure;
 use super::output::{Output, plain_value, printable, say, table};
 use super::place::{self, Opened, Place};
@@ -84,13 +84,13 @@ impl Import {
             return Err(refusal(&refused));
         }
         if self.dry_run {
-            return finish(&output, true, counts);
+            return finish(&output, true, &counts);
         }
         let (counts, refused) = self.pass(&target, &batches, above, false).await?;
         if !refused.is_empty() {
             return Err(refusal(&refused));
         }
-        finish(&output, false, counts)
+        finish(&output, false, &counts)
     }
 
     fn read(&self, objects: &mut Vec<Object>) -> Result<Frame, Failure> {
@@ -273,12 +273,11 @@ fn refusal(refused: &[String]) -> Failure {
     if more > 0 {
         say(&format!("refused: and {more} more"));
     }
-    let count = refused.len();
-    Failure::new(format!("{count} objects cannot be imported"))
+    Failure::new(format!("{} cannot be imported", objects_in_words(refused.len())))
         .hint("replace what is there and differs with --replace, or keep it with --skip-existing")
 }
 
-fn finish(output: &Output, is_dry_run: bool, counts: Counts) -> Result<(), Failure> {
+fn finish(output: &Output, is_dry_run: bool, counts: &Counts) -> Result<(), Failure> {
     const WAYS: [&str; 4] = ["added", "equal", "replaced", "skipped"];
     let count = |kind, way: &str| counts.get(&kind).and_then(|ways| ways.get(way)).copied();
     let ways = |kind| WAYS.map(|way| (way.to_owned(), json!(count(kind, way).unwrap_or(0))));

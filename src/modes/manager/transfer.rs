@@ -10,7 +10,7 @@
 use super::Shared;
 use super::auth::Principal;
 use super::backup::{Copied, send};
-use super::body::LargePayload;
+use super::body::{LargeBody, Payload};
 use super::reply::{Answer, Refusal, json, ok};
 use crate::model::{Invalid, Revision};
 use crate::store::transfer::{
@@ -52,11 +52,10 @@ pub(super) async fn export(
 pub(super) async fn import(
     State(manager): State<Arc<Shared>>,
     Extension(who): Extension<Principal>,
-    LargePayload(body): LargePayload,
+    LargeBody(body): LargeBody,
 ) -> Answer {
-    let fields = body.fields()?.clone();
-    // A thousand objects take tens of milliseconds: not on the threads that serve.
-    let read = tokio::task::spawn_blocking(move || read(fields)).await;
+    let read = tokio::task::spawn_blocking(move || read(Payload::parse(&body).fields()?.clone()));
+    let read = read.await;
     let import = read.map_err(|_panicked| Refusal::Panic)??;
     let names: Vec<_> =
         import.objects.iter().map(|object| (object.kind(), object.name().to_owned())).collect();

@@ -108,7 +108,7 @@ impl Connection {
     pub(super) async fn as_it_is(&self) -> Result<Prepared, StoreError> {
         let client = self.client().await?.clone();
         let database = client.database(&self.settings.database);
-        let deployment = self.deployment.get_or_try_init(|| look(&database)).await?.clone();
+        let deployment = *self.deployment.get_or_try_init(|| look(&database)).await?;
         let options = DatabaseOptions::builder().read_concern(ReadConcern::snapshot()).build();
         let one_moment = client.database_with_options(&self.settings.database, options);
         Ok(Prepared { database, one_moment, deployment })

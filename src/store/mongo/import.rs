@@ -193,9 +193,8 @@ impl Work {
         if !self.added.is_empty() {
             let added = documents.insert_many(self.added).session(&mut write.session).await;
             // Somebody else added one of them meanwhile: to repeat the batch shows it.
-            added.map_err(|error| match is_duplicate(&error) {
-                true => StoreError::Conflict,
-                false => failed(OPERATION)(error),
+            added.map_err(|error| {
+                if is_duplicate(&error) { StoreError::Conflict } else { failed(OPERATION)(error) }
             })?;
         }
         if !self.replaced.is_empty() {

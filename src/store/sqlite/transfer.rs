@@ -9,6 +9,7 @@ use crate::model::{Revision, Uid};
 use crate::store::Cause;
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use tokio::sync::mpsc::Sender;
 
 /// Sends everything. It waits for whoever takes it, and so must not run on the threads that serve.
@@ -38,10 +39,11 @@ pub(super) fn import(db: &Connection, import: &Import) -> Result<Imported, Store
     let mut judged = Vec::with_capacity(import.objects.len());
     for object in &import.objects {
         let kind = object.kind();
-        if !holders.contains_key(&kind) {
-            holders.insert(kind, uids(db, kind)?);
-        }
-        let holder = holders.get(&kind).and_then(|names| names.get(&uid(object).bytes()));
+        let names = match holders.entry(kind) {
+            Entry::Occupied(names) => names.into_mut(),
+            Entry::Vacant(names) => names.insert(uids(db, kind)?),
+        };
+        let holder = names.get(&uid(object).bytes());
         let there = match get(db, kind, object.name()) {
             Ok(None) => There::Nothing,
             Ok(Some(there)) => There::Object(Box::new(there)),

@@ -201,7 +201,7 @@ pub(super) fn unwritten(import: &Import, judged: &[(Outcome, Step)]) -> Option<I
     (import.is_dry_run || imported.is_refused() || !has_work).then_some(imported)
 }
 
-/// How an object is named in messages: `app `web``.
+/// How an object is named in messages: its kind, and its name in backticks.
 pub fn called(kind: Kind, name: &str) -> String {
     format!("{} `{}`", kind.as_str().replace('_', " "), name.escape_debug())
 }
