@@ -10,7 +10,7 @@ use nebula::store::transfer::{
     Existing, Exported, Import, Line, Outcome, Refused, export_to, wire,
 };
 use nebula::store::{
-    Kind, MongoSettings, MongoStore, Object, SqliteStore, Store, StoreError, Told,
+    Kind, KnownGroups, MongoSettings, MongoStore, Object, SqliteStore, Store, StoreError, Told,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -353,7 +353,7 @@ async fn other_managers_are_told_of_an_import() {
     let revision = here.import(batch).await.unwrap().revision.unwrap();
     let told = tokio::time::timeout(PATIENCE, changes.next()).await.unwrap().unwrap();
     assert_eq!(told, Told::Everything { revision }, "one note for all of it");
-    // The next that is told is the next write, and not a tidying up of the import.
+    // The next that is told is the next write.
     let next = here.create(app("c")).await.unwrap().revision;
     let told = tokio::time::timeout(PATIENCE, changes.next()).await.unwrap().unwrap();
     assert!(matches!(told, Told::Write { revision, .. } if revision == next), "{told:?}");

@@ -250,6 +250,21 @@ fn the_originals_database_is_exported_untouched_and_imported() {
     assert_eq!((&web["uid"], &web["app_id"]), (&json!(uid.to_hex()), &json!(7)), "{web}");
     assert_eq!((&web["env_vars"], web.get("their_own")), (&json!([]), None), "{web}");
     assert_eq!(object(&other, "apps", "old")["containers_per"], json!({ "server": 1 }));
+    // Taken back into the original's own, as its first use by Nebula: what is equal stays, with
+    // what is not ours in it, and takes a revision; an index that harms makes room.
+    let back = [&["import", "all.jsonl", "-o", "json"], &from[..]].concat();
+    let told: Value = serde_json::from_str(&user.ctl(&back).ok()).expect("JSON");
+    assert_eq!(told["objects"]["app"]["equal"], 2, "{told}");
+    let (web, indexes) = block_on(async {
+        let database = connect().await;
+        let apps = database.collection::<Document>("nebula_apps");
+        let web = apps.find_one(doc! { "app_name": "web" }).await.expect("read").expect("there");
+        let users = database.collection::<Document>("nebula_users");
+        (web, users.list_index_names().await.expect("indexes"))
+    });
+    assert!(web.get_i64("revision").is_ok() && web.contains_key("their_own"), "{web}");
+    assert!(indexes.contains(&"user_name_1".to_owned()), "{indexes:?}");
+    assert!(!indexes.contains(&"user_group_index".to_owned()), "{indexes:?}");
     let shop = object(&other, "device-groups", "shop");
     assert_eq!((&shop["prune_id"], &shop["device_group_id"]), (&json!(9), &json!(4)), "{shop}");
     assert_eq!((&shop["apps"], &shop["cron_jobs"]), (&json!(["web", "gone"]), &json!([])));
