@@ -111,7 +111,7 @@ async fn takes_all_kinds_over_as_they_are(store: &dyn Store) {
     let snapshot = store.group_snapshot("g").await.unwrap().unwrap();
     assert_eq!((snapshot.apps.len(), snapshot.cron_jobs.len()), (2, 1));
     assert_eq!(snapshot.revision(), revision);
-    let ann = store.user_snapshot("ann", &Default::default()).await.unwrap().unwrap();
+    let ann = store.user_snapshot("ann", &KnownGroups::default()).await.unwrap().unwrap();
     assert_eq!(ann.groups.len(), 1);
     let next = store.create(app("z")).await.unwrap();
     assert!(next.revision > revision);
