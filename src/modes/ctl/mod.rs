@@ -1,7 +1,8 @@
 //! `nebula ctl`: what a person or a script tells a manager, and asks it.
 //!
-//! What it is: a thin skin over [`crate::client`]. Flags become the fields of one request, checked
-//! by the model's own decoders; a reply becomes a table, or with `-o json` goes out as it came.
+//! What it is: a thin skin over [`crate::client`], and for exports and imports over
+//! [`crate::store`]. Flags become the fields of one request, checked by the model's own decoders; a
+//! reply becomes a table, or with `-o json` goes out as it came.
 //! What it is not: it keeps no state but the login, and knows no rule that the manager does not.
 //!
 //! Invariants: data goes to stdout, everything else to stderr; a value that no manager would take
@@ -10,8 +11,9 @@
 //!
 //! In reading order: `config` who asks whom; `session` one manager and how its refusals are
 //! said; one file a command; `objects` what all nouns have in common, `containers` what apps and
-//! cron jobs have, `lists` what groups have, `report` what reports and devices have; `flags` the
-//! fields; `output` and `failure` what people read.
+//! cron jobs have, `lists` what groups have, `report` what reports and devices have; `place` the
+//! store that an export or import is of, `export_file` its file, `new_file` how files are written;
+//! `flags` the fields; `output` and `failure` what people read.
 
 mod apps;
 mod backup;
