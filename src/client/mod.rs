@@ -22,6 +22,7 @@ mod refusal;
 mod report_page;
 mod routes;
 mod tls;
+mod transfer;
 
 pub use clock::ClockDifference;
 pub use error::{ClientError, Transport};
@@ -49,7 +50,8 @@ const MAX_REDIRECTS: usize = 5;
 /// The longest wait for a connection; the request's own limit counts when it is shorter. A
 /// manager that is there answers at once, even around the world.
 const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
-/// The longest wait for the first byte of a backup: the manager copies its store before it sends.
+/// The longest wait for the first byte of a backup or an export: the manager copies its store
+/// before it sends.
 const MAX_BACKUP_PREPARATION: Duration = Duration::from_secs(600);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

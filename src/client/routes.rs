@@ -2,16 +2,14 @@
 
 use super::report_page::{self, ReportPage};
 use super::{
-    Action, Ask, CheckedIn, Client, ClientError, ClockDifference, Info, MAX_BACKUP_PREPARATION,
-    Noun, Object, Reply, refusal,
+    Action, Ask, CheckedIn, Client, ClientError, ClockDifference, Info, Noun, Object, Reply,
+    refusal,
 };
 use crate::model::ReportQuery;
 use reqwest::header::ETAG;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
 
 impl Client {
     /// Asks whether the API is there and takes the credentials.
@@ -132,34 +130,5 @@ impl Client {
             _ => return Err(refusal::read(response).await),
         };
         Ok(CheckedIn { info, clock, retry_after })
-    }
-
-    /// Copies the manager's whole embedded store into `file` while it runs, and returns the number
-    /// of bytes. What stands in `file` after an error is not a backup.
-    pub async fn backup<W>(&self, file: &mut W) -> Result<u64, ClientError>
-    where
-        W: AsyncWrite + Unpin,
-    {
-        let url = self.route(&["backup"])?;
-        let ask = Ask { method: Method::GET, url, body: None, etag: None, limit: None };
-        let sent = timeout(MAX_BACKUP_PREPARATION, self.send(ask)).await;
-        let mut response = sent.unwrap_or_else(|_| Err(self.timed_out(MAX_BACKUP_PREPARATION)))?;
-        let stalled = |_| self.timed_out(self.timeout);
-        if response.status() != StatusCode::OK {
-            return Err(timeout(self.timeout, refusal::read(response))
-                .await
-                .unwrap_or_else(stalled));
-        }
-        let mut written = 0;
-        loop {
-            let chunk = timeout(self.timeout, response.chunk()).await.map_err(stalled)?;
-            let Some(chunk) = chunk.map_err(|error| self.body_error(error, self.timeout))? else {
-                break;
-            };
-            file.write_all(&chunk).await.map_err(ClientError::Write)?;
-            written += chunk.len() as u64;
-        }
-        file.flush().await.map_err(ClientError::Write)?;
-        Ok(written)
     }
 }

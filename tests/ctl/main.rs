@@ -17,5 +17,6 @@ mod real_nouns;
 mod reports;
 mod server;
 mod simulate;
+mod transfer;
 mod user_groups;
 mod users;

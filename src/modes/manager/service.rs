@@ -29,7 +29,8 @@ use tower::Service as _;
 
 const GROUPS: &str = "/api/v2/device_groups/";
 const INFO: &str = "/info";
-const BACKUP: &str = "/api/v2/backup";
+/// Answers that are made in whole before they are sent.
+const COPIES: [&str; 2] = ["/api/v2/backup", "/api/v2/export"];
 const MAX_WAIT: Duration = Duration::from_secs(MAX_WAIT_SECONDS);
 
 /// What answers the requests of one connection.
@@ -176,7 +177,7 @@ impl Service {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let address = manager.proxies.client(self.address, request.headers());
         let limit = match path.as_str() {
-            BACKUP => manager.limits.backup,
+            path if COPIES.contains(&path) => manager.limits.backup,
             path if path.ends_with(INFO) => manager.limits.request + MAX_WAIT,
             _ => manager.limits.request,
         };
