@@ -4,6 +4,7 @@
 use crate::device::{Device, number, revision};
 use crate::managers::{Cluster, Database, Manager, PATIENCE, admin, until};
 use crate::sets::steady;
+use mongodb::bson::{Document, doc, oid::ObjectId};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -14,6 +15,9 @@ use tokio::task::JoinSet;
 
 /// Rounds of three changes each.
 const ROUNDS: u64 = 25;
+/// Apps between the two that change, in the order in which a database reads them: more than it
+/// hands over at once.
+const BETWEEN: usize = 250;
 /// Changes that a manager sleeps through.
 const MISSED: u64 = 5;
 /// Deletions and creations of one app.
@@ -57,7 +61,19 @@ async fn inv_04_each_answer_is_a_state_that_existed_and_higher_revisions_are_lat
     let first = &cluster.managers[0];
     first.create_app("a").await;
     first.create_app("b").await;
-    first.create_group("group", &["a", "b"]).await;
+    // So many that they are read in several pieces, between which others write. One document of
+    // each app is enough: it is as the API made it, under other names.
+    let apps = cluster.database.open().await.collection::<Document>("nebula_apps");
+    let one = apps.find_one(doc! { "app_name": "a" }).await.unwrap().unwrap();
+    let between: Vec<String> = (0..BETWEEN).map(|index| format!("a{index:04}")).collect();
+    let copies = between.iter().map(|name| {
+        let mut copy = one.clone();
+        copy.extend(doc! { "_id": ObjectId::new(), "app_name": name });
+        copy
+    });
+    apps.insert_many(copies).await.unwrap();
+    let all: Vec<&str> = between.iter().map(String::as_str).chain(["a", "b"]).collect();
+    first.create_group("group", &all).await;
     let (seen, is_over) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(false)));
     let mut asking = JoinSet::new();
     for manager in &cluster.managers {
@@ -74,7 +90,7 @@ async fn inv_04_each_answer_is_a_state_that_existed_and_higher_revisions_are_lat
     for round in 1..=ROUNDS {
         assert_eq!(next().set("a", "N", round).await.unwrap().0, 202);
         assert_eq!(next().set("b", "N", round).await.unwrap().0, 202);
-        let same = json!({ "apps": ["a", "b"] });
+        let same = json!({ "apps": all });
         next().done("PUT", "/device_groups/group/update", same).await;
     }
     is_over.store(true, Ordering::Relaxed);
