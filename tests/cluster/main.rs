@@ -3,6 +3,7 @@
 #![cfg(feature = "daemon")]
 
 #[path = "../mongo_servers/servers.rs"]
+#[expect(dead_code, reason = "these tests break their servers, so they have their own")]
 mod servers;
 
 mod access;
