@@ -70,7 +70,7 @@ const KEYS: &[Key] = &[
             example: "mongodb://user:password@db.example.com:27017/nebula?authSource=admin",
         },
         secret: true,
-        help: "The MongoDB that holds the state, for several managers: a replica set, version 4.2 or later; `data_dir` then keeps copies for a start while it is away.",
+        help: "The MongoDB that holds the state, for several managers: a replica set, version 4.4 or later; `data_dir` then keeps copies for a start while it is away.",
     },
     Key {
         name: "schema_name",
