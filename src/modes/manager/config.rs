@@ -26,11 +26,11 @@ pub struct Config {
     pub auth_enabled: bool,
     /// The networks of proxies whose word for a client's address counts.
     pub trusted_proxies: Vec<IpNet>,
-    /// The folder of the embedded store. It need not exist yet.
+    /// The folder of the embedded store, or of copies of a database's. It need not exist yet.
     pub data_dir: PathBuf,
     /// HTTPS; plain HTTP without.
     pub tls: Option<Tls>,
-    /// How long an answer is served from memory. Zero keeps none.
+    /// How late a write of others may be heard of where the store must be asked.
     pub cache_time: Duration,
     /// How many device groups are kept in memory, at least one.
     pub cache_max_size: u64,
