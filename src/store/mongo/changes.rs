@@ -25,7 +25,7 @@ use super::write::{CHANGES, EVERYTHING, KINDS, META, Unordered};
 use crate::model::Revision;
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
-use mongodb::action::Action;
+use mongodb::action::{Action, Watch};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::change_stream::ChangeStream;
@@ -157,7 +157,7 @@ async fn watch(
         { "operationType": { "$in": ["dropDatabase", "invalidate"] } },
     ] } };
     let stream = prepared.database.watch().pipeline([only]).max_await_time(HELD);
-    let stream = stream.optional(after, |stream, token| stream.resume_after(token)).await;
+    let stream = stream.optional(after, Watch::resume_after).await;
     stream.map(ChangeStream::with_type).map_err(failed("be followed"))
 }
 
