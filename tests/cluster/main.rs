@@ -1,7 +1,9 @@
 //! Three managers on a replica set of three, and what breaks them: kill -9, pauses, a cut network,
 //! an old dump, a rolling restart. Tests are named after the invariants that they try.
 #![cfg(feature = "daemon")]
+#![expect(clippy::unwrap_used, reason = "a test fails where what it needs is not there")]
 
+#[expect(dead_code, reason = "these tests need three members; the server that all share has one")]
 #[path = "../mongo_servers/servers.rs"]
 mod servers;
 

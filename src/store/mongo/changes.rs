@@ -157,7 +157,7 @@ async fn watch(
         { "operationType": { "$in": ["dropDatabase", "invalidate"] } },
     ] } };
     let stream = prepared.database.watch().pipeline([only]).max_await_time(HELD);
-    let stream = stream.optional(after, |stream, token| stream.resume_after(token)).await;
+    let stream = stream.optional(after, mongodb::action::Watch::resume_after).await;
     stream.map(ChangeStream::with_type).map_err(failed("be followed"))
 }
 
