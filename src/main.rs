@@ -3,7 +3,8 @@
 use nebula::cli::{self, Invocation};
 use nebula::config::{ConfigError, Environment, FILES, Given, Inputs, environment, read_file};
 use nebula::engine::DockerEngine;
-use nebula::modes::{ctl, manager, worker};
+use nebula::modes::ctl::{self, Ctl};
+use nebula::modes::{manager, worker};
 use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -32,10 +33,19 @@ fn main() -> ExitCode {
     match invocation {
         Invocation::Manager(given) => run_manager(&given, &environment),
         Invocation::Worker(given) => run_worker(&given, &environment),
-        Invocation::Ctl(arguments) => match Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(ctl::run(arguments, &environment, cli::command)),
-            Err(error) => fail(FAILED, &error),
-        },
+        Invocation::Ctl(ctl) => run_ctl(ctl, &environment),
+    }
+}
+
+fn run_ctl(ctl: Ctl, environment: &Environment) -> ExitCode {
+    let mut runtime = if ctl.wants_every_core() {
+        Builder::new_multi_thread()
+    } else {
+        Builder::new_current_thread()
+    };
+    match runtime.enable_all().build() {
+        Ok(runtime) => runtime.block_on(ctl::run(ctl, environment, cli::command)),
+        Err(error) => fail(FAILED, &error),
     }
 }
 

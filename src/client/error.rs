@@ -144,13 +144,10 @@ impl ClientError {
         }
     }
 
-    /// How long the manager asks to wait before the next request, when it answered 429 or 503 and
-    /// said so. Not clamped: the caller knows how long is too long.
+    /// How long the manager asks to wait before the next request, when it refused and said so.
+    /// Not clamped: the caller knows how long is too long.
     pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Unavailable(refusal) => refusal.retry_after,
-            _ => None,
-        }
+        self.refusal()?.retry_after
     }
 
     pub(super) fn redirected(status: StatusCode, mut to: Url) -> Self {

@@ -22,6 +22,7 @@ mod refusal;
 mod report_page;
 mod routes;
 mod tls;
+mod transfer;
 
 pub use clock::ClockDifference;
 pub use error::{ClientError, Transport};
@@ -49,7 +50,8 @@ const MAX_REDIRECTS: usize = 5;
 /// The longest wait for a connection; the request's own limit counts when it is shorter. A
 /// manager that is there answers at once, even around the world.
 const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
-/// The longest wait for the first byte of a backup: the manager copies its store before it sends.
+/// The longest wait for the first byte of a backup or an export: the manager copies its store
+/// before it sends.
 const MAX_BACKUP_PREPARATION: Duration = Duration::from_secs(600);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -108,6 +110,17 @@ pub enum Info {
     },
 }
 
+/// What a check-in brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedIn {
+    /// What the device is told.
+    pub info: Info,
+    /// How far this machine's clock is from the manager's, when the answer shows it.
+    pub clock: Option<ClockDifference>,
+    /// How long the manager asks to wait before the next request, when it says so. Not clamped.
+    pub retry_after: Option<Duration>,
+}
+
 /// The client of one manager, or of the load balancer in front of several. Cheap to clone: clones
 /// share their connections.
 #[derive(Debug, Clone)]
@@ -125,8 +138,8 @@ struct Ask<'a> {
     url: Url,
     body: Option<&'a Object>,
     etag: Option<&'a str>,
-    /// False where the body is long and only a stall counts.
-    whole_in_time: bool,
+    /// How long it may take with its body; none where the body is long and only a stall counts.
+    limit: Option<Duration>,
 }
 
 impl Client {
@@ -182,12 +195,12 @@ impl Client {
         url: Url,
         body: Option<&Object>,
     ) -> Result<Reply<Object>, ClientError> {
-        let ask = Ask { method, url, body, etag: None, whole_in_time: true };
+        let ask = Ask { method, url, body, etag: None, limit: Some(self.timeout) };
         let response = self.send(ask).await?;
         if !response.status().is_success() {
             return Err(refusal::read(response).await);
         }
-        let bytes = self.json_body(response).await?;
+        let bytes = self.json_body(response, self.timeout).await?;
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(content)) => Ok(Reply { bytes, content }),
             Ok(_) => Err(ClientError::Shape { expected: "a JSON object" }),
@@ -218,21 +231,27 @@ impl Client {
         if let Some(etag) = ask.etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
-        if ask.whole_in_time {
-            request = request.header(ACCEPT, JSON).timeout(self.timeout);
+        if let Some(limit) = ask.limit {
+            request = request.header(ACCEPT, JSON).timeout(limit);
         }
         if let Some(body) = ask.body {
             request = request.json(body);
         }
-        request.send().await.map_err(|error| self.send_error(error))
+        let limit = ask.limit.unwrap_or(self.timeout);
+        request.send().await.map_err(|error| self.send_error(error, limit))
     }
 
-    /// Reads a JSON body to its end, within [`MAX_BODY_BYTES`].
-    async fn json_body(&self, mut response: Response) -> Result<Vec<u8>, ClientError> {
+    /// Reads a JSON body to its end, within [`MAX_BODY_BYTES`]. `limit` is the request's.
+    async fn json_body(
+        &self,
+        mut response: Response,
+        limit: Duration,
+    ) -> Result<Vec<u8>, ClientError> {
         let status = response.status();
         let content_type = content_type(response.headers());
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.body_error(error))? {
+        let broken = |error| self.body_error(error, limit);
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
             if bytes.len() + chunk.len() > MAX_BODY_BYTES {
                 return Err(ClientError::TooLarge);
             }
@@ -249,9 +268,9 @@ impl Client {
         ClientError::TimedOut { url: self.url().to_owned(), limit }
     }
 
-    fn send_error(&self, error: reqwest::Error) -> ClientError {
+    fn send_error(&self, error: reqwest::Error, limit: Duration) -> ClientError {
         if error.is_timeout() {
-            return self.timed_out(self.timeout);
+            return self.timed_out(limit);
         }
         let url = self.url().to_owned();
         let is_connect = error.is_connect();
@@ -262,9 +281,9 @@ impl Client {
         ClientError::Broken { url, source }
     }
 
-    fn body_error(&self, error: reqwest::Error) -> ClientError {
+    fn body_error(&self, error: reqwest::Error, limit: Duration) -> ClientError {
         if error.is_timeout() {
-            return self.timed_out(self.timeout);
+            return self.timed_out(limit);
         }
         ClientError::Cut { source: Transport::new(error) }
     }

@@ -1,7 +1,7 @@
 //! What a manager, or whatever stands before it, answers instead of what was asked for.
 
 use super::{ClientError, MAX_REFUSAL_BYTES, Object, content_type, is_json};
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use std::time::Duration;
 
@@ -30,8 +30,7 @@ impl std::fmt::Display for Refusal {
 /// Reads a reply that is not the answer into its error.
 pub(super) async fn read(response: Response) -> ClientError {
     let status = response.status();
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let retry_after = retry_after.and_then(|text| text.trim().parse().ok());
+    let retry_after = retry_after(response.headers());
     let is_json = is_json(&content_type(response.headers()));
     let (bytes, whole) = start_of_body(response).await;
     let body: Option<Object> =
@@ -43,12 +42,7 @@ pub(super) async fn read(response: Response) -> ClientError {
         // Nothing, or markup, helps nobody on a line of a log.
         reason = status.canonical_reason().unwrap_or("no reason given").into();
     }
-    let refusal = Box::new(Refusal {
-        status: status.as_u16(),
-        reason,
-        body,
-        retry_after: retry_after.map(Duration::from_secs),
-    });
+    let refusal = Box::new(Refusal { status: status.as_u16(), reason, body, retry_after });
     match status {
         StatusCode::UNAUTHORIZED => ClientError::Unauthorized(refusal),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
@@ -58,6 +52,12 @@ pub(super) async fn read(response: Response) -> ClientError {
         _ if status.is_server_error() => ClientError::Failed(refusal),
         _ => ClientError::Unexpected(refusal),
     }
+}
+
+/// How long to wait before asking again, when a reply says it in seconds.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// What of the body could be read, and whether that is all of it. A refusal stays one when its

@@ -2,16 +2,14 @@
 
 use super::report_page::{self, ReportPage};
 use super::{
-    Action, Ask, Client, ClientError, ClockDifference, Info, MAX_BACKUP_PREPARATION, Noun, Object,
-    Reply, refusal,
+    Action, Ask, CheckedIn, Client, ClientError, ClockDifference, Info, Noun, Object, Reply,
+    refusal,
 };
 use crate::model::ReportQuery;
 use reqwest::header::ETAG;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use std::time::{Instant, SystemTime};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use std::time::{Duration, Instant, SystemTime};
 
 impl Client {
     /// Asks whether the API is there and takes the credentials.
@@ -95,56 +93,42 @@ impl Client {
     /// What a device of the group runs. With the `etag` of an earlier answer the manager may say
     /// that it still holds.
     pub async fn info(&self, group: &str, etag: Option<&str>) -> Result<Info, ClientError> {
-        Ok(self.info_and_clock(group, etag).await?.0)
+        Ok(self.check_in(group, etag, None).await?.info)
     }
 
-    /// The same, with how far this machine's clock is from the manager's, when that is known.
-    pub async fn info_and_clock(
+    /// The same, and what else the answer shows. With a `wait` beside the `etag`, in whole seconds,
+    /// the manager says that it still holds when that time is over and nothing came up. The
+    /// request's limit is then longer by the wait.
+    pub async fn check_in(
         &self,
         group: &str,
         etag: Option<&str>,
-    ) -> Result<(Info, Option<ClockDifference>), ClientError> {
-        let url = self.route(&[Noun::DeviceGroup.collection(), group, "info"])?;
-        let ask = Ask { method: Method::GET, url, body: None, etag, whole_in_time: true };
+        wait: Option<Duration>,
+    ) -> Result<CheckedIn, ClientError> {
+        let mut url = self.route(&[Noun::DeviceGroup.collection(), group, "info"])?;
+        if let Some(wait) = wait {
+            url.query_pairs_mut().append_pair("wait", &wait.as_secs().to_string());
+        }
+        let limit = self.timeout.saturating_add(wait.unwrap_or_default());
         let asked = Instant::now();
+        let ask = Ask { method: Method::GET, url, body: None, etag, limit: Some(limit) };
         let response = self.send(ask).await?;
-        let difference = ClockDifference::of(response.headers(), asked, SystemTime::now());
-        let info = match (response.status(), etag) {
+        let (status, headers) = (response.status(), response.headers());
+        // Nothing came up in the whole wait, so the answer was not written before its end.
+        let held =
+            wait.filter(|wait| status == StatusCode::NOT_MODIFIED && asked.elapsed() >= *wait);
+        let since = asked + held.unwrap_or_default();
+        let clock = ClockDifference::of(headers, since, SystemTime::now());
+        let retry_after = refusal::retry_after(headers);
+        let info = match (status, etag) {
             (StatusCode::NOT_MODIFIED, Some(_)) => Info::NotModified,
             (StatusCode::OK, _) => {
-                let etag = response.headers().get(ETAG).and_then(|value| value.to_str().ok());
+                let etag = headers.get(ETAG).and_then(|value| value.to_str().ok());
                 let etag = etag.map(str::to_owned);
-                Info::Answer { bytes: self.json_body(response).await?, etag }
+                Info::Answer { bytes: self.json_body(response, limit).await?, etag }
             }
             _ => return Err(refusal::read(response).await),
         };
-        Ok((info, difference))
-    }
-
-    /// Copies the manager's whole embedded store into `file` while it runs, and returns the number
-    /// of bytes. What stands in `file` after an error is not a backup.
-    pub async fn backup<W>(&self, file: &mut W) -> Result<u64, ClientError>
-    where
-        W: AsyncWrite + Unpin,
-    {
-        let url = self.route(&["backup"])?;
-        let ask = Ask { method: Method::GET, url, body: None, etag: None, whole_in_time: false };
-        let sent = timeout(MAX_BACKUP_PREPARATION, self.send(ask)).await;
-        let mut response = sent.unwrap_or_else(|_| Err(self.timed_out(MAX_BACKUP_PREPARATION)))?;
-        let stalled = |_| self.timed_out(self.timeout);
-        if response.status() != StatusCode::OK {
-            return Err(timeout(self.timeout, refusal::read(response))
-                .await
-                .unwrap_or_else(stalled));
-        }
-        let mut written = 0;
-        loop {
-            let chunk = timeout(self.timeout, response.chunk()).await.map_err(stalled)?;
-            let Some(chunk) = chunk.map_err(|error| self.body_error(error))? else { break };
-            file.write_all(&chunk).await.map_err(ClientError::Write)?;
-            written += chunk.len() as u64;
-        }
-        file.flush().await.map_err(ClientError::Write)?;
-        Ok(written)
+        Ok(CheckedIn { info, clock, retry_after })
     }
 }

@@ -12,6 +12,7 @@
 //! forgotten, and so is a user or user group as soon as it is told that somebody changed it: rather
 //! nobody is let in by a copy than somebody who was shut out.
 
+use super::transfer::{Exported, Import, Imported};
 use super::{
     Changes, GroupSnapshot, Kind, KnownGroups, Manner, Noun, Object, SeenGroup, Store, StoreError,
     Told, UserSnapshot, Written,
@@ -27,6 +28,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
+use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
 /// The file under the data folder.
@@ -73,7 +75,7 @@ struct Kept {
 struct Record {
     store_revision: Revision,
     /// The group or user first, then what its devices run.
-    objects: Vec<Body>,
+    objects: Vec<KeptObject>,
     /// The user groups of a user, which have records of their own: many users share them.
     #[serde(default)]
     groups: Vec<String>,
@@ -81,11 +83,11 @@ struct Record {
 
 /// One object, as any store keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Body {
+struct KeptObject {
     kind: String,
     uid: Uid,
     revision: Revision,
-    body: Map<String, Value>,
+    keys: Map<String, Value>,
 }
 
 impl KeptStore {
@@ -246,7 +248,7 @@ impl Kept {
                 };
                 let Ok(text) = serde_json::to_string(&record) else { continue };
                 let first = record.objects.first();
-                let token_id = first.and_then(|first| first.body.get("token_id")?.as_str());
+                let token_id = first.and_then(|first| first.keys.get("token_id")?.as_str());
                 transaction.execute(
                     "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?)",
                     params![kind.as_str(), name, token_id, now(), text],
@@ -290,31 +292,31 @@ impl Record {
         store_revision: Revision,
         objects: impl IntoIterator<Item = Object> + 'a,
     ) -> Option<Self> {
-        let objects = objects.into_iter().map(Body::new).collect::<Option<_>>()?;
+        let objects =
+            objects.into_iter().map(|object| KeptObject::new(&object)).collect::<Option<_>>()?;
         Some(Self { store_revision, objects, groups: Vec::new() })
     }
 
     /// Its objects, as far as this version can read them.
     fn objects(self) -> impl Iterator<Item = Object> {
-        self.objects.into_iter().filter_map(Body::object)
+        self.objects.into_iter().filter_map(KeptObject::object)
     }
 }
 
-impl Body {
-    fn new(object: Object) -> Option<Self> {
+impl KeptObject {
+    fn new(object: &Object) -> Option<Self> {
         let identity = object.identity();
         Some(Self {
             kind: object.kind().as_str().to_owned(),
             uid: identity.uid?,
             revision: identity.revision?,
-            body: object.to_map().ok()?,
+            keys: object.to_map().ok()?,
         })
     }
 
     fn object(self) -> Option<Object> {
-        let kinds = [Kind::App, Kind::CronJob, Kind::DeviceGroup, Kind::User, Kind::UserGroup];
-        let kind = kinds.into_iter().find(|kind| kind.as_str() == self.kind)?;
-        Object::from_map(kind, self.body, (self.uid, self.revision)).ok()
+        let kind = Kind::parse(&self.kind)?;
+        Object::from_map(kind, self.keys, (self.uid, self.revision)).ok()
     }
 }
 
@@ -467,5 +469,13 @@ impl Store for KeptStore {
 
     async fn backup(&self, path: &Path) -> Result<(), StoreError> {
         self.inner.backup(path).await
+    }
+
+    async fn export(&self, to: Sender<Exported>) -> Result<Revision, StoreError> {
+        self.inner.export(to).await
+    }
+
+    async fn import(&self, import: Import) -> Result<Imported, StoreError> {
+        self.inner.import(import).await
     }
 }

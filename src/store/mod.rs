@@ -15,6 +15,7 @@ mod kept;
 mod mongo;
 mod object;
 mod sqlite;
+pub mod transfer;
 
 pub use error::{Cause, StoreError};
 pub use kept::{KEPT_FILE, KeptError, KeptStore};
@@ -27,6 +28,8 @@ use async_trait::async_trait;
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
+use tokio::sync::mpsc::Sender;
+use transfer::{Exported, Import, Imported};
 
 /// What a write did.
 #[derive(Debug, Clone, PartialEq)]
@@ -207,6 +210,17 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Writes a consistent copy of the whole store to a file that is not there yet, or empty,
     /// while reads and writes go on.
     async fn backup(&self, path: &Path) -> Result<(), StoreError>;
+
+    /// Sends everything, as it is at one moment, kind by kind and by uid within a kind, and changes
+    /// nothing, not even a database that was never used before. Returns the store's last revision
+    /// of that moment. `Conflict` when somebody wrote meanwhile and the store cannot show one
+    /// moment: begin anew, with what was sent forgotten.
+    async fn export(&self, to: Sender<Exported>) -> Result<Revision, StoreError>;
+
+    /// Takes objects over from another store, with the uids that they have there: all of a batch,
+    /// or, when one of them is refused, none. What is there then has a revision above
+    /// `import.above`, so that devices which come over from the other store never wait.
+    async fn import(&self, import: Import) -> Result<Imported, StoreError>;
 }
 
 impl dyn Store + '_ {

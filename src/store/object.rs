@@ -22,6 +22,26 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them, what others list before what lists it.
+    pub const ALL: [Self; 5] =
+        [Self::App, Self::CronJob, Self::DeviceGroup, Self::User, Self::UserGroup];
+
+    /// The kind of a name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// The key of an object's name.
+    pub(super) const fn name_key(self) -> &'static str {
+        match self {
+            Self::App => "app_name",
+            Self::CronJob => "cron_job_name",
+            Self::DeviceGroup => "device_group",
+            Self::User => "user_name",
+            Self::UserGroup => "user_group",
+        }
+    }
+
     /// The kind's name in the store and in logs.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -129,7 +149,7 @@ impl Object {
     }
 
     /// What the store gave it.
-    pub(super) fn identity(&self) -> Identity {
+    pub fn identity(&self) -> Identity {
         match self {
             Self::App(app) => app.identity,
             Self::CronJob(job) => job.identity,
@@ -140,7 +160,7 @@ impl Object {
     }
 
     /// Its members by kind: what a store must know to find the groups of an object.
-    pub(super) fn members(&self) -> Vec<(Kind, &String)> {
+    pub fn members(&self) -> Vec<(Kind, &String)> {
         fn of(kind: Kind, names: &[String]) -> impl Iterator<Item = (Kind, &String)> {
             names.iter().map(move |name| (kind, name))
         }
@@ -177,12 +197,17 @@ impl Object {
 
     /// What is kept: the wire form without its identity, which stands beside it.
     pub(super) fn to_map(&self) -> Result<Map<String, Value>, serde_json::Error> {
-        let value = match self.clone().identified(None) {
-            Self::App(app) => serde_json::to_value(&app),
-            Self::CronJob(job) => serde_json::to_value(&job),
-            Self::DeviceGroup(group) => serde_json::to_value(&group),
-            Self::User(user) => serde_json::to_value(&user),
-            Self::UserGroup(group) => serde_json::to_value(&group),
+        self.clone().identified(None).to_wire()
+    }
+
+    /// The wire form, with its identity.
+    pub(super) fn to_wire(&self) -> Result<Map<String, Value>, serde_json::Error> {
+        let value = match self {
+            Self::App(app) => serde_json::to_value(app),
+            Self::CronJob(job) => serde_json::to_value(job),
+            Self::DeviceGroup(group) => serde_json::to_value(group),
+            Self::User(user) => serde_json::to_value(user),
+            Self::UserGroup(group) => serde_json::to_value(group),
         };
         // All of them are written as objects.
         Ok(if let Value::Object(map) = value? { map } else { Map::new() })
@@ -217,7 +242,8 @@ impl Object {
         decoded.map_err(|source| StoreError::Unreadable { kind, name: name.to_owned(), source })
     }
 
-    fn decode(kind: Kind, map: Map<String, Value>) -> Result<Self, Invalid> {
+    /// Reads the wire form, with its identity as far as it is there.
+    pub(super) fn decode(kind: Kind, map: Map<String, Value>) -> Result<Self, Invalid> {
         Ok(match kind {
             Kind::App => App::decode(map)?.into(),
             Kind::CronJob => CronJob::decode(map)?.into(),

@@ -7,6 +7,7 @@ use nebula::model::{
     UserGroupSpec, token_id,
 };
 use nebula::modes::manager::{Config, Dependencies, Limits, run};
+use nebula::store::transfer::{Exported, Import, Imported};
 use nebula::store::{
     Changes, GroupSnapshot, Kind, KnownGroups, Object, SqliteStore, Store, StoreError,
     UserSnapshot, Written,
@@ -21,6 +22,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::Sender;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -300,6 +302,8 @@ pub(crate) struct Moody {
     pub(crate) open: Notify,
     /// How often a user was read.
     pub(crate) users_read: AtomicUsize,
+    /// So many exports come to nothing, because somebody wrote.
+    pub(crate) conflicts: AtomicUsize,
 }
 
 impl Moody {
@@ -312,6 +316,7 @@ impl Moody {
             arrived: Notify::new(),
             open: Notify::new(),
             users_read: AtomicUsize::new(0),
+            conflicts: AtomicUsize::new(0),
         })
     }
 
@@ -413,5 +418,23 @@ impl Store for Moody {
     async fn backup(&self, path: &Path) -> Result<(), StoreError> {
         self.check()?;
         self.inner.backup(path).await
+    }
+
+    async fn export(&self, to: Sender<Exported>) -> Result<Revision, StoreError> {
+        self.check()?;
+        let revision = self.inner.export(to).await?;
+        let is_one_moment = self.conflicts.load(Ordering::SeqCst) == 0;
+        if is_one_moment {
+            return Ok(revision);
+        }
+        self.conflicts.fetch_sub(1, Ordering::SeqCst);
+        Err(StoreError::Conflict)
+    }
+
+    async fn import(&self, import: Import) -> Result<Imported, StoreError> {
+        self.check()?;
+        let imported = self.inner.import(import).await;
+        self.pass().await;
+        imported
     }
 }

@@ -26,5 +26,6 @@ mod secrets;
 mod server;
 mod store_contract;
 mod throttle;
+mod transfer;
 mod user_groups;
 mod users;

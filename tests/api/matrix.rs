@@ -69,6 +69,8 @@ fn rows() -> Vec<Row> {
         ("GET /api/v2/status", Credentials, true, NONE, 200),
         ("GET /api/v2/reports", Credentials, true, NONE, 200),
         ("GET /api/v2/backup", Admin, true, NONE, 200),
+        ("GET /api/v2/export", Admin, true, NONE, 200),
+        ("POST /api/v2/import", Admin, true, json!({ "objects": [] }), 200),
         ("POST /api/v2/prune", Pruning, true, NONE, 202),
         ("GET /api/v2/apps", Credentials, true, NONE, 200),
         ("GET /api/v2/apps/{name}", Read(apps), true, NONE, 200),

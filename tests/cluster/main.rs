@@ -5,6 +5,7 @@
 
 #[expect(dead_code, reason = "these tests need three members; the server that all share has one")]
 #[path = "../mongo_servers/servers.rs"]
+#[expect(dead_code, reason = "these tests break their servers, so they have their own")]
 mod servers;
 
 mod access;

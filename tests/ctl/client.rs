@@ -3,7 +3,8 @@
 
 use crate::server::{Answer, Server, json, reply};
 use nebula::client::{
-    Action, Client, ClientError, Credentials, Info, MAX_BODY_BYTES, Noun, Object, Problem,
+    Action, Client, ClientError, ClockDifference, Credentials, Info, MAX_BODY_BYTES, Noun, Object,
+    Problem,
 };
 use nebula::config::Secret;
 use nebula::model::ReportQuery;
@@ -42,6 +43,30 @@ async fn info_sends_the_etag_and_understands_304() {
     let request = &server.requests()[0];
     assert_eq!(request.line, "GET /api/v2/device_groups/speakers/info");
     assert_eq!(request.header("if-none-match"), Some("\"a1\""));
+}
+
+#[tokio::test]
+async fn info_says_how_long_it_waits_and_has_that_long_and_its_own_limit() {
+    let hold = Duration::from_secs(2);
+    let server = Server::start(move |_| {
+        std::thread::sleep(hold);
+        // A device's clock that is 10 s ahead. The time of the wait is no part of that.
+        let date = chrono::Utc::now() - chrono::Duration::seconds(10);
+        let date = date.format("%a, %d %b %Y %H:%M:%S GMT");
+        reply(304, &format!("Date: {date}\r\nRetry-After: 7\r\n"), "")
+    });
+    let limit = Duration::from_secs(1);
+    let client = Client::new(&server.url, &Credentials::None, limit).expect("a client");
+    let answer = client.check_in("speakers", Some("\"a1\""), Some(hold)).await.expect("in time");
+    assert_eq!(answer.info, Info::NotModified);
+    assert_eq!(answer.retry_after, Some(Duration::from_secs(7)));
+    assert_eq!(server.requests()[0].line, "GET /api/v2/device_groups/speakers/info?wait=2");
+    let Some(ClockDifference::Ahead(by)) = answer.clock else { panic!("{answer:?}") };
+    assert!(by >= Duration::from_millis(8_200), "{by:?}");
+    // Whoever is not asked to wait has no more than the limit.
+    let error = client.info("speakers", Some("\"a1\"")).await.expect_err("late");
+    let ClientError::TimedOut { limit: told, .. } = error else { panic!("{error}") };
+    assert_eq!(told, limit);
 }
 
 #[tokio::test]
@@ -142,7 +167,7 @@ async fn a_refusal_in_words_has_them_as_its_reason() {
 #[case("", None)]
 #[tokio::test]
 async fn retry_after_is_read_in_seconds(#[case] header: &'static str, #[case] wait: Option<u64>) {
-    for status in [429, 503] {
+    for status in [403, 429, 500, 503] {
         let error = info_of(move || reply(status, header, "")).await.expect_err("later");
         assert_eq!(error.retry_after(), wait.map(Duration::from_secs));
     }

@@ -51,6 +51,9 @@ use rstest::rstest;
 #[case("login", &["login"])]
 #[case("logout", &["logout"])]
 #[case("backup", &["backup"])]
+#[case("simulate", &["simulate"])]
+#[case("export", &["export"])]
+#[case("import", &["import"])]
 #[case("completions", &["completions"])]
 fn help_of_every_command(#[case] name: &str, #[case] arguments: &[&str]) {
     // A narrow terminal must not change it.

@@ -16,5 +16,7 @@ mod real;
 mod real_nouns;
 mod reports;
 mod server;
+mod simulate;
+mod transfer;
 mod user_groups;
 mod users;

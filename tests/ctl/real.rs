@@ -23,6 +23,11 @@ pub(crate) struct Manager {
 impl Manager {
     /// One on the store in a folder.
     pub(crate) fn start(data_dir: &Path) -> Self {
+        Self::start_with(data_dir, Limits::default())
+    }
+
+    /// The same with other limits.
+    pub(crate) fn start_with(data_dir: &Path, limits: Limits) -> Self {
         let config = config(data_dir);
         let shutdown = CancellationToken::new();
         let until = shutdown.clone();
@@ -31,8 +36,7 @@ impl Manager {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
             runtime.enable_all().build().expect("a runtime").block_on(async {
                 let store = SqliteStore::open(&config.data_dir).await.expect("a store");
-                let dependencies =
-                    Dependencies { store: Arc::new(store), limits: Limits::default() };
+                let dependencies = Dependencies { store: Arc::new(store), limits };
                 let listening = move |address: SocketAddr| tell.send(address).expect("heard");
                 run(config, dependencies, listening, until).await.expect("it drains");
             });

@@ -3,6 +3,7 @@
 #![cfg(feature = "daemon")]
 
 mod servers;
+mod transfer;
 
 use servers::{MongoServers, fresh_database_name, shared_url};
 use std::time::{Duration, Instant};

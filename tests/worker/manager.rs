@@ -3,28 +3,46 @@
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+
+/// Bytes for a request with this head, or none.
+type Make = dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync;
 
 /// What the manager says to the next check-ins.
 #[derive(Clone)]
 pub(crate) enum Answer {
-    /// The desired state, as a real manager gives it.
+    /// The desired state, as a real manager gives it: who knows it and is willing to wait is told
+    /// when there is something else to say.
     State(Value),
+    /// What this makes of the request's head: bytes, and then the end of the connection; nothing,
+    /// ever, of none.
+    Made(Arc<Make>),
     /// These bytes, head included, and then the end of the connection.
     Raw(Vec<u8>),
     /// Nothing, ever.
     Silence,
 }
 
+/// A request that came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask {
+    pub(crate) at: Instant,
+    /// How long it was willing to wait.
+    pub(crate) wait: Option<Duration>,
+}
+
 /// A manager of one group.
 pub(crate) struct Manager {
     pub(crate) address: SocketAddr,
-    answer: Arc<Mutex<Answer>>,
+    answer: watch::Sender<Answer>,
     asked: watch::Receiver<u64>,
+    asks: Arc<Mutex<Vec<Ask>>>,
     task: AbortHandle,
     revision: u64,
 }
@@ -42,22 +60,23 @@ impl Manager {
     async fn listen(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let answer = Arc::new(Mutex::new(Answer::State(state(0, &[]))));
+        let answer = watch::Sender::new(Answer::State(state(0, &[])));
         let (count, asked) = watch::channel(0);
-        let shared = answer.clone();
+        let asks = Arc::new(Mutex::new(Vec::new()));
+        let visit = Visit { answer: answer.subscribe(), asked: count, asks: asks.clone() };
         let task = tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                let (tls, shared, count) = (tls.clone(), shared.clone(), count.clone());
+                let (tls, visit) = (tls.clone(), visit.clone());
                 tokio::spawn(async move {
-                    let Some(tls) = tls else { return serve(connection, shared, count).await };
+                    let Some(tls) = tls else { return visit.serve(connection).await };
                     match tls.accept(connection).await {
-                        Ok(connection) => serve(connection, shared, count).await,
-                        Err(_) => count.send_modify(|count| *count += 1),
+                        Ok(connection) => visit.serve(connection).await,
+                        Err(_) => visit.asked.send_modify(|count| *count += 1),
                     }
                 });
             }
         });
-        Self { address, answer, asked, task: task.abort_handle(), revision: 1000 }
+        Self { address, answer, asked, asks, task: task.abort_handle(), revision: 1000 }
     }
 
     /// Declares cron jobs and no app; each call is a newer state.
@@ -80,7 +99,17 @@ impl Manager {
     }
 
     pub(crate) fn say(&self, answer: Answer) {
-        *self.answer.lock().expect("no panic holds it") = answer;
+        self.answer.send_replace(answer);
+    }
+
+    /// Says what this makes of each request's head.
+    pub(crate) fn say_by(&self, make: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static) {
+        self.say(Answer::Made(Arc::new(make)));
+    }
+
+    /// The requests since this was last looked at.
+    pub(crate) fn asks(&self) -> Vec<Ask> {
+        std::mem::take(&mut *self.asks.lock().expect("no panic holds it"))
     }
 
     /// Goes away: nothing listens at its address any more.
@@ -121,42 +150,73 @@ pub(crate) fn state(revision: u64, apps: &[Value]) -> Value {
     })
 }
 
-async fn serve(
-    mut connection: impl AsyncRead + AsyncWrite + Unpin,
-    answer: Arc<Mutex<Answer>>,
+/// How long a request with this head is willing to wait.
+pub(crate) fn wait_of(head: &str) -> Option<Duration> {
+    let (_, wait) = head.lines().next()?.split_once("?wait=")?;
+    Some(Duration::from_secs(wait.split(' ').next()?.parse().expect("whole seconds")))
+}
+
+/// The answer that tells a state.
+pub(crate) fn told(state: &Value, more: &str) -> Vec<u8> {
+    let body = state.to_string();
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{more}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// The answer that there is nothing new.
+pub(crate) fn unchanged(more: &str) -> Vec<u8> {
+    format!("HTTP/1.1 304 Not Modified\r\n{more}connection: close\r\n\r\n").into_bytes()
+}
+
+/// What a connection needs of the manager.
+#[derive(Clone)]
+struct Visit {
+    answer: watch::Receiver<Answer>,
     asked: watch::Sender<u64>,
-) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match connection.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => return,
+    asks: Arc<Mutex<Vec<Ask>>>,
+}
+
+impl Visit {
+    async fn serve(mut self, mut connection: impl AsyncRead + AsyncWrite + Unpin) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match connection.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(_) => return,
+            }
+        }
+        let head = String::from_utf8(head).expect("text").to_lowercase();
+        let ask = Ask { at: Instant::now(), wait: wait_of(&head) };
+        self.asks.lock().expect("no panic holds it").push(ask);
+        let bytes = self.answer(&head).await;
+        self.asked.send_modify(|count| *count += 1);
+        let Some(bytes) = bytes else { return std::future::pending().await };
+        // The worker may have gone away meanwhile, which is its right.
+        let _ = connection.write_all(&bytes).await;
+        let _ = connection.shutdown().await;
+    }
+
+    async fn answer(&mut self, head: &str) -> Option<Vec<u8>> {
+        let deadline = Instant::now() + wait_of(head).unwrap_or_default();
+        loop {
+            let said = self.answer.borrow_and_update().clone();
+            let state = match said {
+                Answer::Silence => return None,
+                Answer::Raw(bytes) => return Some(bytes),
+                Answer::Made(make) => return make(head),
+                Answer::State(state) => state,
+            };
+            let etag = format!("etag: \"{}\"\r\n", state["revision"]);
+            if !head.contains(&format!("if-none-match: \"{}\"", state["revision"])) {
+                return Some(told(&state, &etag));
+            }
+            let changed = tokio::time::timeout_at(deadline, self.answer.changed()).await;
+            if changed.is_err() {
+                return Some(unchanged(&etag));
+            }
         }
     }
-    let said = answer.lock().expect("no panic holds it").clone();
-    let bytes = match said {
-        Answer::Silence => {
-            asked.send_modify(|count| *count += 1);
-            return std::future::pending().await;
-        }
-        Answer::Raw(bytes) => bytes,
-        Answer::State(state) => {
-            let body = state.to_string();
-            let etag = format!("\"{}\"", state["revision"]);
-            let head = String::from_utf8_lossy(&head).to_lowercase();
-            if head.contains(&format!("if-none-match: {etag}")) {
-                format!("HTTP/1.1 304 Not Modified\r\netag: {etag}\r\nconnection: close\r\n\r\n")
-            } else {
-                format!(
-                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\netag: {etag}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-                    body.len()
-                )
-            }
-            .into_bytes()
-        }
-    };
-    // The worker may have gone away meanwhile, which is its right.
-    let _ = connection.write_all(&bytes).await;
-    let _ = connection.shutdown().await;
-    asked.send_modify(|count| *count += 1);
 }

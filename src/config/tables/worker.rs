@@ -78,7 +78,7 @@ const KEYS: &[Key] = &[
         kind: Kind::Number { min: 1, max: 3_600, unit: "seconds" },
         fallback: Fallback::Value("60"),
         secret: false,
-        help: "How long the worker waits for the manager's answer.",
+        help: "How long the worker waits for the manager's answer, beyond the time for which it asked the manager to hold it.",
     },
     Key {
         name: "nebula_manager_check_in_time",
@@ -86,7 +86,7 @@ const KEYS: &[Key] = &[
         kind: Kind::Number { min: 1, max: 86_400, unit: "seconds" },
         fallback: Fallback::Value("30"),
         secret: false,
-        help: "The time from one check-in with the manager to the next.",
+        help: "How long a check-in waits at the manager for a change, at most 300 seconds; a change reaches the device at once. Where waiting does not work, the time from one check-in to the next.",
     },
     Key {
         name: "registry_host",

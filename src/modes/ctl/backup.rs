@@ -1,14 +1,13 @@
 //! `backup FILE`.
 
 use super::failure::Failure;
+use super::new_file::NewFile;
 use super::output;
 use super::session::Session;
 use clap::Args;
 use rusqlite::{Connection, OpenFlags};
 use std::fmt::Write as _;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use tempfile::{NamedTempFile, PersistError};
 
 /// What every `SQLite` file starts with.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -28,8 +27,7 @@ pub(super) struct Backup {
 }
 
 impl Backup {
-    pub(super) async fn run(mut self, session: &Session) -> Result<(), Failure> {
-        self.file = destination(self.file)?;
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         // SIGINT must not leave a half copy behind: dropped, the temporary file is removed. Listened
         // for first, so that no moment is left in which the signal would end the process at once.
         tokio::select! {
@@ -40,69 +38,21 @@ impl Backup {
     }
 
     async fn copy(&self, session: &Session) -> Result<(), Failure> {
-        if !self.force && self.file.symlink_metadata().is_ok() {
-            return Err(self.is_there());
+        if self.file.as_os_str() == "-" {
+            return Err(Failure::new("`-` is no file: a backup is verified before it is kept")
+                .hint("name a file, or `./-` for one of that name"));
         }
-        let folder = match self.file.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        // In the same folder, so that the rename is one step. Only the user can read it.
-        let copy = tempfile::Builder::new()
-            .prefix(".nebula-backup-")
-            .tempfile_in(folder)
-            .map_err(|error| self.cannot_write(error))?;
-        let handle = copy.reopen().map_err(|error| self.cannot_write(error))?;
+        let to = NewFile::new(&self.file, self.force)?;
+        let copy = to.begin()?;
+        let handle = copy.reopen().map_err(|error| to.cannot_write(error))?;
         let mut handle = tokio::fs::File::from_std(handle);
         let bytes = session.client().backup(&mut handle).await;
         let bytes = bytes.map_err(|error| session.explain(&error))?;
-        handle.sync_all().await.map_err(|error| self.cannot_write(error))?;
+        handle.sync_all().await.map_err(|error| to.cannot_write(error))?;
         check(copy.path(), bytes)?;
-        self.keep(copy, folder)?;
-        output::say(&format!("{bytes} bytes written to {}", self.file.display()));
+        to.keep(copy)?;
+        output::say(&format!("{bytes} bytes written to {}", to.display()));
         Ok(())
-    }
-
-    /// Gives the copy its name, which a power cut cannot take back.
-    fn keep(&self, copy: NamedTempFile, folder: &Path) -> Result<(), Failure> {
-        let kept =
-            if self.force { copy.persist(&self.file) } else { copy.persist_noclobber(&self.file) };
-        match kept {
-            Ok(_) => {}
-            Err(PersistError { error, .. }) if error.kind() == ErrorKind::AlreadyExists => {
-                return Err(self.is_there());
-            }
-            Err(PersistError { error, .. }) => return Err(self.cannot_write(error)),
-        }
-        std::fs::File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| self.cannot_write(error))
-    }
-
-    fn is_there(&self) -> Failure {
-        Failure::new(format!("`{}` is there already", self.file.display()))
-            .hint("choose another file, or replace it with --force")
-    }
-
-    fn cannot_write(&self, error: std::io::Error) -> Failure {
-        Failure::new(format!("cannot write `{}`", self.file.display())).because(error)
-    }
-}
-
-/// The file to replace. A link is followed, so that it still points to the newest copy; a device or
-/// a pipe cannot be replaced by a file without breaking what uses it.
-fn destination(file: PathBuf) -> Result<PathBuf, Failure> {
-    if file.as_os_str() == "-" {
-        return Err(Failure::new("`-` is no file: a backup is verified before it is kept")
-            .hint("name a file, or `./-` for one of that name"));
-    }
-    let file = file.canonicalize().unwrap_or(file);
-    match file.metadata() {
-        Ok(there) if !there.is_file() => {
-            Err(Failure::new(format!("`{}` is no regular file", file.display()))
-                .hint("choose another file"))
-        }
-        _ => Ok(file),
     }
 }
 

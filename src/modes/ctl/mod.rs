@@ -1,7 +1,8 @@
 //! `nebula ctl`: what a person or a script tells a manager, and asks it.
 //!
-//! What it is: a thin skin over [`crate::client`]. Flags become the fields of one request, checked
-//! by the model's own decoders; a reply becomes a table, or with `-o json` goes out as it came.
+//! What it is: a thin skin over [`crate::client`], and for exports and imports over
+//! [`crate::store`]. Flags become the fields of one request, checked by the model's own decoders; a
+//! reply becomes a table, or with `-o json` goes out as it came.
 //! What it is not: it keeps no state but the login, and knows no rule that the manager does not.
 //!
 //! Invariants: data goes to stdout, everything else to stderr; a value that no manager would take
@@ -10,8 +11,9 @@
 //!
 //! In reading order: `config` who asks whom; `session` one manager and how its refusals are
 //! said; one file a command; `objects` what all nouns have in common, `containers` what apps and
-//! cron jobs have, `lists` what groups have, `report` what reports and devices have; `flags` the
-//! fields; `output` and `failure` what people read.
+//! cron jobs have, `lists` what groups have, `report` what reports and devices have; `place` the
+//! store that an export or import is of, `export_file` its file, `new_file` how files are written;
+//! `flags` the fields; `output` and `failure` what people read.
 
 mod apps;
 mod backup;
@@ -22,24 +24,30 @@ mod cron_jobs;
 mod device_groups;
 mod devices;
 mod env;
+mod export;
+mod export_file;
 mod failure;
 mod flags;
 mod from_file;
+mod import;
 mod list_flags;
 mod lists;
 mod login;
 mod login_file;
 mod nearest;
+mod new_file;
 mod nouns;
 mod objects;
 mod option_flags;
 mod output;
 mod ping;
+mod place;
 mod prompt;
 mod prune;
 mod report;
 mod reports;
 mod session;
+mod simulate;
 mod times;
 mod user_groups;
 mod users;
@@ -95,7 +103,17 @@ enum Command {
     /// Forget the kept credentials
     Logout,
     Backup(backup::Backup),
+    Simulate(simulate::Simulate),
+    Export(export::Export),
+    Import(import::Import),
     Completions(completions::Completions),
+}
+
+impl Ctl {
+    /// Whether the command has work for every core. All others ask and wait.
+    pub fn wants_every_core(&self) -> bool {
+        matches!(self.command, Command::Simulate(_))
+    }
 }
 
 /// Runs one command, and prints its answer or its failure. `environment` is the process's, an
@@ -121,8 +139,12 @@ async fn dispatch(
         _ => {}
     }
     let config = config::resolve(connection, environment)?;
-    if let Command::Login = command {
-        return login::login(config, environment).await;
+    // Nor need these a manager, for a database may be meant.
+    match command {
+        Command::Login => return login::login(config, environment).await,
+        Command::Export(export) => return export.run(config).await,
+        Command::Import(import) => return import.run(config).await,
+        _ => {}
     }
     let output = Output::new(config.format);
     let session = Session::new(config, output)?;
@@ -136,7 +158,12 @@ async fn dispatch(
         Command::Reports(reports) => reports.run(&session).await,
         Command::Prune(prune) => prune.run(&session).await,
         Command::Backup(backup) => backup.run(&session).await,
+        Command::Simulate(simulate) => simulate.run(&session).await,
         Command::Ping => ping::run(&session).await,
-        Command::Login | Command::Logout | Command::Completions(_) => Ok(()),
+        Command::Login
+        | Command::Logout
+        | Command::Completions(_)
+        | Command::Export(_)
+        | Command::Import(_) => Ok(()),
     }
 }

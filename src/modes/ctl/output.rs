@@ -16,7 +16,7 @@ pub(super) enum Format {
 }
 
 /// Where answers go.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Output {
     format: Format,
 }
@@ -76,6 +76,12 @@ fn print_as_it_came(bytes: &[u8]) -> Result<(), Failure> {
 pub(super) fn script(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     finish(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+/// Everything of a reader, which is a program's input as well.
+pub(super) fn copy(from: &mut impl std::io::Read) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    finish(std::io::copy(from, &mut out).and_then(|_| out.flush()))
 }
 
 fn finish(written: std::io::Result<()>) -> Result<(), Failure> {

@@ -13,9 +13,10 @@ use axum::response::Response;
 use futures_util::stream;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use std::io::SeekFrom;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::OwnedSemaphorePermit;
 
 const PREFIX: &str = ".nebula-backup-";
@@ -29,14 +30,32 @@ pub(super) async fn download(State(manager): State<Arc<Shared>>) -> Answer {
     let (file, path) = file.map_err(failed)?.into_parts();
     manager.declarations.store().backup(&path).await?;
     path.close().map_err(failed)?;
-    let length = file.metadata().map_err(failed)?.len();
     let file = tokio::fs::File::from_std(file);
+    send(file, permit, &Copied { media: "application/octet-stream", name: "nebula.db" }).await
+}
+
+/// What a copy is.
+pub(super) struct Copied {
+    pub(super) media: &'static str,
+    /// Under which name a client keeps it.
+    pub(super) name: &'static str,
+}
+
+/// Sends a file from its beginning.
+pub(super) async fn send(
+    mut file: tokio::fs::File,
+    permit: OwnedSemaphorePermit,
+    copied: &Copied,
+) -> Answer {
+    let failed = |error: std::io::Error| StoreError::unavailable("send a copy", error);
+    let length = file.metadata().await.map_err(failed)?.len();
+    file.seek(SeekFrom::Start(0)).await.map_err(failed)?;
     let mut response = Response::new(Body::from_stream(chunks(file, permit)));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(copied.media));
     headers.insert(CONTENT_LENGTH, length.into());
-    let name = HeaderValue::from_static("attachment; filename=\"nebula.db\"");
-    headers.insert(CONTENT_DISPOSITION, name);
+    let name = format!("attachment; filename=\"{}\"", copied.name);
+    headers.extend(HeaderValue::from_str(&name).ok().map(|name| (CONTENT_DISPOSITION, name)));
     Ok(response)
 }
 

@@ -9,7 +9,7 @@ use super::reply::Refusal;
 use crate::model::strict_object;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Body;
+use hyper::body::{Body, Bytes};
 use hyper::http::request::Parts;
 use serde_json::{Map, Value};
 use std::convert::Infallible;
@@ -53,28 +53,48 @@ impl Payload {
     }
 }
 
+/// A body of many objects at once, not read yet: that takes too long for the threads that serve.
+pub(super) struct LargeBody(pub(super) Bytes);
+
+/// How much larger such a body may be than one of a single object: the largest object comes
+/// through with room around it.
+const LARGE: usize = 4;
+
 impl FromRequest<Arc<Shared>> for Payload {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &Arc<Shared>) -> Result<Self, Refusal> {
-        let limit = state.limits.body_bytes;
-        let (parts, body) = request.into_parts();
-        let begun = Instant::now();
-        if body.size_hint().lower() > limit as u64 {
-            return Err(Refusal::TooLarge(limit));
-        }
-        let collected = Limited::new(body, limit).collect();
-        match tokio::time::timeout(state.limits.body, collected).await {
-            Ok(Ok(body)) => {
-                // Who it was, and what they might, was asked before the body came.
-                if begun.elapsed() > SLOW {
-                    permit_again(state, &parts).await?;
-                }
-                Ok(Self::parse(&body.to_bytes()))
+        Ok(Self::parse(&collected(request, state, state.limits.body_bytes).await?))
+    }
+}
+
+impl FromRequest<Arc<Shared>> for LargeBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &Arc<Shared>) -> Result<Self, Refusal> {
+        let limit = state.limits.body_bytes.saturating_mul(LARGE);
+        collected(request, state, limit).await.map(Self)
+    }
+}
+
+/// All bytes of a body.
+async fn collected(request: Request, state: &Shared, limit: usize) -> Result<Bytes, Refusal> {
+    let (parts, body) = request.into_parts();
+    let begun = Instant::now();
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Refusal::TooLarge(limit));
+    }
+    let collected = Limited::new(body, limit).collect();
+    match tokio::time::timeout(state.limits.body, collected).await {
+        Ok(Ok(body)) => {
+            // Who it was, and what they might, was asked before the body came.
+            if begun.elapsed() > SLOW {
+                permit_again(state, &parts).await?;
             }
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge(limit)),
-            Ok(Err(_)) => Err(Refusal::Body("the body ended early".to_owned())),
-            Err(_) => Err(Refusal::BodyTooSlow),
+            Ok(body.to_bytes())
         }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge(limit)),
+        Ok(Err(_)) => Err(Refusal::Body("the body ended early".to_owned())),
+        Err(_) => Err(Refusal::BodyTooSlow),
     }
 }

@@ -10,8 +10,9 @@
 use super::limits::Limits;
 use super::service::Service;
 use hyper::Version;
+use hyper::rt::{Read, Write};
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
@@ -21,7 +22,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, sleep_until};
+use tokio::net::TcpStream;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// The most a connection's reading buffer holds, which bounds headers: cookies and tokens of real
@@ -35,32 +38,98 @@ const STREAMS: u32 = 128;
 const STREAM_SEND_BYTES: usize = 256 << 10;
 /// Streams that a client opened and reset before they were looked at ("rapid reset").
 const RESET_STREAMS: usize = 20;
+/// How every connection of HTTP/2 begins; no method of HTTP/1 does.
+const PREFACE: &[u8; 4] = b"PRI ";
+/// Until a connection that has sent a part of that is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How often an HTTP/2 connection is asked whether its other end is there, and how long it has.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
-/// The protocol's settings.
-pub(super) fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .max_buf_size(HEAD_BYTES)
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
-        .max_header_list_size(HEADER_LIST_BYTES)
-        .max_send_buf_size(STREAM_SEND_BYTES)
-        .max_pending_accept_reset_streams(RESET_STREAMS)
-        .keep_alive_interval(PING.0)
-        .keep_alive_timeout(PING.1);
-    builder
+/// The protocols' settings.
+#[derive(Debug, Clone)]
+pub(super) struct Builders {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+/// What a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaks {
+    Http1,
+    Http2,
+}
+
+impl Builders {
+    pub(super) fn new() -> Self {
+        let mut http1 = http1::Builder::new();
+        http1.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(HEADER_LIST_BYTES)
+            .max_send_buf_size(STREAM_SEND_BYTES)
+            .max_pending_accept_reset_streams(RESET_STREAMS)
+            .keep_alive_interval(PING.0)
+            .keep_alive_timeout(PING.1);
+        Self { http1, http2 }
+    }
+}
+
+/// Looks at the first bytes of a connection without taking them: none when it ends or the manager
+/// drains. A server that takes them to look at them hands them on in
+/// a buffer that stays twice as large for the whole life of the connection.
+pub(super) async fn look(
+    stream: &TcpStream,
+    limits: &Limits,
+    drain: &CancellationToken,
+) -> Result<Option<Speaks>, Elapsed> {
+    let looked = async {
+        let mut start = [0; PREFACE.len()];
+        let mut ticks = interval(LOOK_AGAIN);
+        loop {
+            let seen = stream.peek(&mut start).await.ok().filter(|seen| *seen > 0)?;
+            if !PREFACE.starts_with(&start[..seen]) {
+                return Some(Speaks::Http1);
+            }
+            if seen == PREFACE.len() {
+                return Some(Speaks::Http2);
+            }
+            // What is there is there still, so the stream would say at once that it is.
+            ticks.tick().await;
+        }
+    };
+    drain.run_until_cancelled(timeout(limits.head, looked)).await.unwrap_or(Ok(None))
+}
+
+/// A connection in its protocol.
+#[expect(clippy::large_enum_variant, reason = "nearly all connections are of the one in place")]
+enum Wire<I: Read + Write + Unpin + 'static> {
+    Http1(http1::Connection<I, Service>),
+    Http2(Pin<Box<http2::Connection<I, Service, TokioExecutor>>>),
+}
+
+impl<I: Read + Write + Unpin + Send + 'static> Wire<I> {
+    fn finish(&mut self) {
+        match self {
+            Self::Http1(connection) => Pin::new(connection).graceful_shutdown(),
+            Self::Http2(connection) => connection.as_mut().graceful_shutdown(),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        match self {
+            Self::Http1(connection) => Pin::new(connection).poll(cx),
+            Self::Http2(connection) => connection.as_mut().poll(cx),
+        }
+    }
 }
 
 /// Serves one connection until its client leaves, its time is up or the manager drains.
 pub(super) async fn serve(
     service: &Service,
-    builder: &Builder<TokioExecutor>,
+    builders: &Builders,
+    speaks: Speaks,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     address: IpAddr,
     drain: &CancellationToken,
@@ -69,7 +138,10 @@ pub(super) async fn serve(
     let progress = Arc::new(Progress::default());
     let service = service.of_connection(Arc::clone(&progress), address);
     let io = TokioIo::new(Watched { stream, progress: Arc::clone(&progress) });
-    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut connection = match speaks {
+        Speaks::Http1 => Wire::Http1(builders.http1.serve_connection(io, service)),
+        Speaks::Http2 => Wire::Http2(Box::pin(builders.http2.serve_connection(io, service))),
+    };
     let mut watch = Watch::new(manager.limits);
     let mut timer = pin!(sleep_until(Instant::now() + manager.limits.head));
     let mut drained = pin!(drain.cancelled());
@@ -83,23 +155,23 @@ pub(super) async fn serve(
         }
         if !is_told && manager.is_draining.load(Relaxed) {
             is_told = true;
-            connection.as_mut().graceful_shutdown();
+            connection.finish();
         }
         while timer.as_mut().poll(cx).is_ready() {
             timer.as_mut().reset(Instant::now() + manager.limits.head);
             match watch.look(&progress) {
                 Verdict::Stay => {}
-                Verdict::Finish => connection.as_mut().graceful_shutdown(),
+                Verdict::Finish => connection.finish(),
                 Verdict::Cut(limit) => {
                     manager.metrics.limit_met(limit);
                     return Poll::Ready(Ok(()));
                 }
             }
         }
-        connection.as_mut().poll(cx)
+        connection.poll(cx)
     });
     if let Err(error) = ended.await {
-        tracing::debug!(error, "connection ended");
+        tracing::debug!(%error, "connection ended");
     }
 }
 

@@ -8,6 +8,7 @@ use super::auth::{Authenticator, Principal};
 use super::info::InfoCache;
 use super::reply::Refusal;
 use crate::model::{DeviceGroup, Revision};
+use crate::store::transfer::{Import, Imported};
 use crate::store::{Cause, Kind, Noun, Store, StoreError, Told, Written};
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,6 +134,25 @@ impl Declarations {
             let written = here.store.prune_all().await?;
             here.announce(&change, Kind::DeviceGroup, &written.device_groups, written.revision);
             Ok(written.object)
+        })
+        .await
+    }
+
+    /// Takes a batch of objects over from another store.
+    pub(super) async fn import(
+        &self,
+        who: &Principal,
+        import: Import,
+    ) -> Result<Imported, Refusal> {
+        let (here, who) = (self.clone(), who.clone());
+        self.to_the_end(async move {
+            let imported = here.store.import(import).await?;
+            if let Some(revision) = imported.revision {
+                here.told(&Told::Everything { revision });
+                let objects = imported.outcomes.len();
+                tracing::debug!(who = who.name(), objects, revision = revision.0, "import on disk");
+            }
+            Ok(imported)
         })
         .await
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Open connections; as many as the limit of open files allows when that is fewer. Each costs
-    /// about 20 kB; a fleet behind a proxy needs far fewer than it has devices.
+    /// about 13 kB; a fleet behind a proxy needs far fewer than it has devices.
     pub connections: usize,
     /// Of these, in percent: with more of them in use nobody is parked, and devices are told to
     /// come back at a pace.

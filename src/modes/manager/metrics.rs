@@ -1,7 +1,9 @@
 //! What the manager counts, for `/metrics`.
 
+mod process;
+
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -62,6 +64,7 @@ struct By {
 #[derive(Debug)]
 pub(super) struct Metrics {
     registry: Registry,
+    process: Registry,
     requests: Family<Request, Counter>,
     limits: Family<Limit, Counter>,
     followed: Family<By, Gauge>,
@@ -90,6 +93,7 @@ impl Metrics {
         };
         let mut metrics = Self {
             registry: Registry::with_prefix("nebula"),
+            process: process::registry(),
             limits: Family::default(),
             followed: Family::default(),
             changes_told: Counter::default(),
@@ -167,7 +171,8 @@ impl Metrics {
     /// All of it in the `OpenMetrics` text form.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
-        if encode(&mut text, &self.registry).is_err() {
+        let encoded = encode_registry(&mut text, &self.process);
+        if encoded.and_then(|()| encode(&mut text, &self.registry)).is_err() {
             text.clear();
         }
         text

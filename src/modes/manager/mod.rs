@@ -34,6 +34,7 @@ mod routes;
 mod server;
 mod service;
 mod tls;
+mod transfer;
 mod user_groups;
 mod users;
 mod wait;

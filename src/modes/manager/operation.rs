@@ -14,6 +14,7 @@ use axum::handler::Handler;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
+use hyper::HeaderMap;
 use hyper::http::request::Parts;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr};
@@ -213,17 +214,31 @@ struct Needs {
 
 /// Asks again who sent a request and whether they may.
 pub(super) async fn permit_again(manager: &Shared, parts: &Parts) -> Result<(), Refusal> {
-    let principal = match manager.auth.recognise(&parts.headers) {
+    match parts.extensions.get::<Needs>() {
+        Some(needs) => {
+            let Needs { permission, object } = needs;
+            permit_holder(manager, &parts.headers, *permission, object).await
+        }
+        None => permit_holder(manager, &parts.headers, Permission::Any, "").await,
+    }
+}
+
+/// Asks whether these credentials, which were right a moment ago, still are, and permit it.
+pub(super) async fn permit_holder(
+    manager: &Shared,
+    headers: &HeaderMap,
+    permission: Permission,
+    object: &str,
+) -> Result<(), Refusal> {
+    let principal = match manager.auth.recognise(headers) {
         Recognised::Principal(principal) => principal,
         Recognised::Nobody => return Err(Refusal::Unauthorized),
         Recognised::Unknown(claim) => {
             // They were right a moment ago: whoever is wrong now is no guesser.
             let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-            manager.auth.verify(&claim, nowhere).await.map_err(Refusal::Denied)?
+            let verified = Box::pin(manager.auth.verify(&claim, nowhere)).await;
+            verified.map_err(Refusal::Denied)?
         }
     };
-    match parts.extensions.get::<Needs>() {
-        Some(needs) if !principal.may(needs.permission, &needs.object) => Err(Refusal::Forbidden),
-        _ => Ok(()),
-    }
+    if principal.may(permission, object) { Ok(()) } else { Err(Refusal::Forbidden) }
 }

@@ -236,13 +236,15 @@ fn later(message: &str) -> Response {
 }
 
 /// The cause is for the log alone: it may hold paths of the machine.
+/// The second in which a failure of the store was last told: a fleet that asks while it is away
+/// would fill the disk with the same line.
+static TOLD_AT: AtomicU64 = AtomicU64::new(0);
+
 fn store_failed(failure: &StoreError) -> Response {
     if let StoreError::Elsewhere { .. } = failure {
         return error(StatusCode::NOT_IMPLEMENTED, &failure.to_string());
     }
     let causes = causes(failure);
-    // A fleet that asks while the store is away would fill the disk with the same line.
-    static TOLD_AT: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     if TOLD_AT.swap(now, Ordering::Relaxed) == now {
         tracing::debug!(error = %failure, causes, "the store failed");

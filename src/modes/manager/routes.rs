@@ -7,7 +7,8 @@ use super::openapi::{self, flag, names, query, schema};
 use super::operation::{Operation, Verb};
 use super::reply::Refusal;
 use super::{
-    Shared, apps, backup, cron_jobs, device_groups, health, reports, user_groups, users, wait,
+    Shared, apps, backup, cron_jobs, device_groups, health, reports, transfer, user_groups, users,
+    wait,
 };
 use crate::model::Access::{Read, Write};
 use crate::model::{App, CronJob, DeviceGroup, Granted, User, UserGroup};
@@ -84,6 +85,16 @@ fn general() -> Vec<Operation> {
             .says("A consistent copy of the embedded store, while the manager runs.")
             .media("application/octet-stream")
             .answers(200, json!({ "type": "string", "format": "binary" })),
+        Operation::new("export", (Get, "/api/v2/export"), Admin, transfer::export)
+            .says("Everything that is declared, at one moment, as JSON lines; hashes and env values are in it.")
+            .media(transfer::LINES_MEDIA)
+            .answers(200, json!({ "type": "string" })),
+        Operation::new("import", (Post, "/api/v2/import"), Admin, transfer::import)
+            .says("Takes objects over from another store, with their uids: all of a batch or none.")
+            .takes(schema("Import"))
+            .answers(200, schema("Imported"))
+            .refuses(400, schema("Invalid"))
+            .refuses(409, schema("Error")),
         Operation::new("prune", (Post, "/api/v2/prune"), Prune, device_groups::prune_all)
             .says("Orders every device of every group to remove unused images.")
             .answers(202, schema("PruneIds")),
@@ -145,7 +156,7 @@ const READ_APP: Permission = To(Granted::App, Read);
 const WRITE_APP: Permission = To(Granted::App, Write);
 const READ_JOB: Permission = To(Granted::CronJob, Read);
 const WRITE_JOB: Permission = To(Granted::CronJob, Write);
-const READ_GROUP: Permission = To(Granted::DeviceGroup, Read);
+pub(super) const READ_GROUP: Permission = To(Granted::DeviceGroup, Read);
 const WRITE_GROUP: Permission = To(Granted::DeviceGroup, Write);
 
 fn app_operations() -> Vec<Operation> {

@@ -4,11 +4,9 @@
 //! is told to come back and costs next to nothing; what is being answered when the manager is told
 //! to stop is answered, within a deadline.
 
-use super::connection::{builder, serve};
+use super::connection::{Builders, Speaks, look, serve};
 use super::service::Service;
 use super::{ManagerError, Shared};
-use hyper_util::rt::TokioExecutor;
-use hyper_util::server::conn::auto::Builder;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,7 +37,7 @@ pub(super) async fn run(
 ) -> Result<(), ManagerError> {
     let server = Server {
         refusals: Arc::new(Semaphore::new(REFUSALS)),
-        builder: Arc::new(builder()),
+        builders: Arc::new(Builders::new()),
         drain: CancellationToken::new(),
         tls,
         service: Service::new(Arc::clone(&manager)),
@@ -70,7 +68,7 @@ struct Server {
     service: Service,
     tls: Option<TlsAcceptor>,
     refusals: Arc<Semaphore>,
-    builder: Arc<Builder<TokioExecutor>>,
+    builders: Arc<Builders>,
     drain: CancellationToken,
 }
 
@@ -84,17 +82,20 @@ impl Server {
             return;
         };
         let (manager, service) = (Arc::clone(&self.manager), self.service.clone());
-        let (builder, tls, drain) =
-            (Arc::clone(&self.builder), self.tls.clone(), self.drain.clone());
+        let (builders, tls, drain) =
+            (Arc::clone(&self.builders), self.tls.clone(), self.drain.clone());
         connections.spawn(async move {
             let _open = Open::new(Arc::clone(&manager), place);
-            let Some(tls) = tls else {
-                return serve(&service, &builder, stream, peer, &drain).await;
-            };
-            match timeout(manager.limits.handshake, tls.accept(stream)).await {
-                Ok(Ok(stream)) => serve(&service, &builder, stream, peer, &drain).await,
-                Ok(Err(error)) => tracing::debug!(%error, "handshake failed"),
-                Err(_) => manager.metrics.limit_met("handshake_time"),
+            if let Some(tls) = tls {
+                // In a box: what a handshake needs, those without one would hold for life.
+                return Box::pin(serve_tls(&service, &builders, tls, stream, peer, &drain)).await;
+            }
+            match look(&stream, &manager.limits, &drain).await {
+                Ok(Some(speaks)) => {
+                    serve(&service, &builders, speaks, stream, peer, &drain).await;
+                }
+                Ok(None) => {}
+                Err(_) => manager.metrics.limit_met("idle_connection"),
             }
         });
     }
@@ -138,6 +139,26 @@ impl Server {
         }
         // A change whose client is gone is still done or undone as a whole.
         self.manager.declarations.finished().await;
+    }
+}
+
+async fn serve_tls(
+    service: &Service,
+    builders: &Builders,
+    tls: TlsAcceptor,
+    stream: TcpStream,
+    peer: IpAddr,
+    drain: &CancellationToken,
+) {
+    let manager = service.manager();
+    match timeout(manager.limits.handshake, tls.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let speaks = if is_http2 { Speaks::Http2 } else { Speaks::Http1 };
+            serve(service, builders, speaks, stream, peer, drain).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "handshake failed"),
+        Err(_) => manager.metrics.limit_met("handshake_time"),
     }
 }
 

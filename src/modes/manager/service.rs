@@ -5,13 +5,12 @@
 
 use super::Shared;
 use super::audit::Asked;
-use super::auth::{Claim, Permission, Principal, Recognised};
+use super::auth::{Claim, Principal, Recognised};
 use super::connection::Progress;
-use super::metrics;
+use super::metrics::{self, INFO_ROUTE};
 use super::reply::{Note, Refusal, ReplyBody, forbid_storing};
-use super::routes::{self, Route, is_open};
-use super::wait::MAX_WAIT_SECONDS;
-use crate::model::{Access, Granted};
+use super::routes::{self, READ_GROUP, Route, is_open};
+use super::wait::{MAX_WAIT_SECONDS, Waiter};
 use axum::Router;
 use axum::response::IntoResponse;
 use futures_util::FutureExt;
@@ -30,7 +29,8 @@ use tower::Service as _;
 
 const GROUPS: &str = "/api/v2/device_groups/";
 const INFO: &str = "/info";
-const BACKUP: &str = "/api/v2/backup";
+/// Answers that are made in whole before they are sent.
+const COPIES: [&str; 2] = ["/api/v2/backup", "/api/v2/export"];
 const MAX_WAIT: Duration = Duration::from_secs(MAX_WAIT_SECONDS);
 
 /// What answers the requests of one connection.
@@ -72,7 +72,7 @@ impl Service {
     }
 
     /// Answers with ready bytes, or says what is to be done.
-    fn at_once(&self, request: &Request<Incoming>) -> Result<Response<ReplyBody>, Next> {
+    fn at_once(&self, request: &Request<Incoming>) -> Result<Answering, Next> {
         let path = request.uri().path();
         if is_open(path) {
             return Err(Next::Open);
@@ -82,35 +82,39 @@ impl Service {
             Recognised::Unknown(claim) => Err(Next::Verify(claim)),
             Recognised::Principal(principal) => {
                 self.progress.recognised();
-                self.ready_info(request, path, &principal).ok_or(Next::Route(principal))
+                self.info(request, path, &principal).ok_or(Next::Route(principal))
             }
         }
     }
 
     /// The hot path: what every device asks for at every check-in.
-    fn ready_info(
+    fn info(
         &self,
         request: &Request<Incoming>,
         path: &str,
         principal: &Principal,
-    ) -> Option<Response<ReplyBody>> {
+    ) -> Option<Answering> {
+        // A path with `%` in it is no group's name here; the router decodes it.
         let group = path.strip_prefix(GROUPS)?.strip_suffix(INFO)?;
-        // Whoever is willing to wait is not answered on the spot.
-        if request.uri().query().is_some() {
+        let is_plain = request.method() == Method::GET && !group.contains(['%', '/']);
+        if !is_plain || !principal.may(READ_GROUP, group) {
             return None;
         }
-        let permission = Permission::To(Granted::DeviceGroup, Access::Read);
-        let is_allowed = principal.may(permission, group);
-        if request.method() != Method::GET || !is_allowed {
-            return None;
+        match request.uri().query() {
+            None => self.ready_info(request, group),
+            // The router says what is wrong with another query.
+            Some(query) => {
+                let waiter = Waiter::new(group, query, request.headers()).ok()?;
+                let (service, who) = (self.clone(), principal.clone());
+                Some(Answering::Routed(Box::pin(service.wait(waiter, who))))
+            }
         }
+    }
+
+    fn ready_info(&self, request: &Request<Incoming>, group: &str) -> Option<Answering> {
         let started = Instant::now();
         let metrics = &self.manager.metrics;
-        // A path with `%` in it is no key here; the router decodes it.
-        let Some(ready) = self.manager.info.ready(group) else {
-            metrics.info_misses.inc();
-            return None;
-        };
+        let ready = self.manager.info.ready(group)?;
         let mut response = ready.reply(request.headers());
         if self.manager.is_crowded() {
             let close = HeaderValue::from_static("close");
@@ -123,7 +127,7 @@ impl Service {
             metrics.info_not_modified.inc();
         }
         metrics.durations.observe(started.elapsed().as_secs_f64());
-        Some(response)
+        Some(Answering::Ready(Some(response)))
     }
 }
 
@@ -135,7 +139,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     fn call(&self, request: Request<Incoming>) -> Answering {
         self.progress.begin(request.version());
         match self.at_once(&request) {
-            Ok(response) => Answering::Ready(Some(response)),
+            Ok(answering) => answering,
             Err(next) => {
                 let guard = Progress::enter(&self.progress);
                 let service = self.clone();
@@ -173,7 +177,7 @@ impl Service {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let address = manager.proxies.client(self.address, request.headers());
         let limit = match path.as_str() {
-            BACKUP => manager.limits.backup,
+            path if COPIES.contains(&path) => manager.limits.backup,
             path if path.ends_with(INFO) => manager.limits.request + MAX_WAIT,
             _ => manager.limits.request,
         };
@@ -200,6 +204,39 @@ impl Service {
             manager.metrics.limit_met("audit_lines");
         }
         count(manager, &response, method_label(&method), started);
+        finish(response)
+    }
+
+    /// The way of a device that waits for news. It passes by the router, whose room it would hold
+    /// all the time.
+    async fn wait(self, waiter: Waiter, who: Principal) -> Response<ReplyBody> {
+        let manager = &*self.manager;
+        let _guard = Progress::enter(&self.progress);
+        let answer = AssertUnwindSafe(waiter.answer(manager)).catch_unwind().await;
+        let refusal = match answer {
+            Ok(Ok(response)) => {
+                if response.status() == StatusCode::OK {
+                    manager.metrics.info_full.inc();
+                } else {
+                    manager.metrics.info_not_modified.inc();
+                }
+                return response;
+            }
+            Ok(Err(refusal)) => refusal,
+            Err(_panic) => {
+                tracing::error!(group = waiter.group(), "a waiting request's handler panicked");
+                Refusal::Panic
+            }
+        };
+        let mut response = refusal.into_response();
+        response.extensions_mut().insert(Route(INFO_ROUTE));
+        let path = format!("{GROUPS}{}{INFO}", waiter.group());
+        let address = self.address;
+        let asked = Asked { method: &Method::GET, path: &path, address, who: Some(&who) };
+        if manager.audit.answered(&asked, &response) {
+            manager.metrics.limit_met("audit_lines");
+        }
+        count(manager, &response, "GET", Instant::now());
         finish(response)
     }
 

@@ -1,28 +1,24 @@
 //! Learning the desired state from the manager.
 //!
+//! What it is not: when the manager is asked, and whether it is to wait for news, is [`super::pace`]'s.
+//!
 //! Invariants: only a complete, valid 200 is ever accepted; what was accepted is on disk before it
 //! is acted on, if the disk can be written at all; an answer that is older than the accepted one
 //! is not acted on before it has stayed older for long ([`judge`]); neither a failure nor the
 //! manager's clock changes anything but the wait and the log.
 
-use super::jittered;
+use super::pace::{Ended, How, Next, Pace};
 use super::state::{Accepted, AcceptedFile};
 use super::trouble::{ClockWatch, Failure, Outage};
-use crate::client::{Client, Info};
+use crate::client::{CheckedIn, Client, ClientError, Info};
 use crate::model::{Desired, Revision};
 use crate::reconcile::{Acceptance, judge};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
-
-/// The wait after the first failed check-in; each further failure doubles it up to the check-in
-/// time.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The longest that a manager's `Retry-After` is believed.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
+use tracing::{debug, info, warn};
 
 /// The desired state, when there is one.
 pub(super) type DesiredWatch = watch::Receiver<Option<Arc<Desired>>>;
@@ -31,10 +27,12 @@ pub(super) type DesiredWatch = watch::Receiver<Option<Arc<Desired>>>;
 pub(super) struct CheckIn {
     client: Client,
     group: String,
-    interval: Duration,
+    pace: Pace,
     file: AcceptedFile,
     accepted: Option<Revision>,
     etag: Option<String>,
+    /// False when the disk could not be written.
+    is_on_disk: bool,
     /// Since when every answer has been older than the accepted one.
     older_since: Option<Instant>,
     outage: Outage,
@@ -48,7 +46,7 @@ impl CheckIn {
     pub(super) fn new(
         client: Client,
         group: String,
-        interval: Duration,
+        check_in_time: Duration,
         file: AcceptedFile,
     ) -> (Self, DesiredWatch) {
         let kept = file.read(&group);
@@ -57,14 +55,16 @@ impl CheckIn {
             info!(apps = desired.apps.len(), "last accepted state read from disk");
         }
         let accepted = kept.as_ref().and_then(|desired| desired.revision);
+        let is_on_disk = kept.is_some();
         let (sender, receiver) = watch::channel(kept.map(Arc::new));
         let checkin = Self {
             client,
             group,
-            interval,
+            pace: Pace::new(check_in_time),
             file,
             accepted,
             etag,
+            is_on_disk,
             older_since: None,
             outage: Outage::default(),
             clock: ClockWatch::default(),
@@ -79,87 +79,132 @@ impl CheckIn {
         self.asked.clone()
     }
 
-    /// Checks in until the shutdown.
+    /// Checks in until the shutdown, which ends a check-in that waits as well.
     pub(super) async fn run(mut self, shutdown: CancellationToken) {
+        let mut next = Next::default();
         loop {
-            let checked_in = tokio::select! {
-                () = shutdown.cancelled() => return,
-                answer = self.client.info_and_clock(&self.group, self.etag.as_deref()) => answer,
-            };
-            let wait = match checked_in {
-                Ok((info, difference)) => {
-                    self.clock.compare(difference);
-                    self.answered(info)
-                }
-                Err(error) => {
-                    let failure = Failure::of(&error, self.client.url());
-                    self.retry(failure, error.retry_after())
-                }
-            };
+            let Some(()) = shutdown.run_until_cancelled(sleep(next.after)).await else { return };
+            // Without a tag there is nothing to wait with.
+            let wait = next.wait.filter(|_| self.etag.is_some());
+            let begun = Instant::now();
+            let asked = self.client.check_in(&self.group, self.etag.as_deref(), wait);
+            let Some(answer) = shutdown.run_until_cancelled(asked).await else { return };
+            let ended = self.ended(answer, wait, begun.elapsed());
+            let limit = self.pace.limit();
+            next = self.pace.next(&ended, Instant::now(), rand::random_range(0.0..1.0));
+            tell_limit(limit, self.pace.limit());
             self.asked.cancel();
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
-            }
         }
     }
 
-    fn answered(&mut self, answer: Info) -> Duration {
-        let judged = match answer {
+    fn ended(
+        &mut self,
+        answer: Result<CheckedIn, ClientError>,
+        wait: Option<Duration>,
+        lived: Duration,
+    ) -> Ended {
+        let (retry_after, heard) = match answer {
+            Ok(CheckedIn { info, clock, retry_after }) => {
+                self.clock.compare(clock);
+                let heard = self.heard(info);
+                (retry_after, heard.map_err(|why| (How::Failed, Failure::of_answer(why))))
+            }
+            Err(error) => {
+                let failure = Failure::of(&error, self.client.url());
+                (error.retry_after(), Err((how(&error), failure)))
+            }
+        };
+        let how = heard.as_ref().map_or_else(|(how, _)| *how, |how| *how);
+        let ended = Ended { wait, lived, how, retry_after };
+        match heard {
+            Ok(_) => self.outage.end(),
+            // What runs is kept whatever the reason.
+            Err((_, failure)) if ended.is_trouble() => self.outage.goes_on(failure),
+            Err((_, failure)) => debug!(?failure, ?lived, "a check-in that waited broke"),
+        }
+        ended
+    }
+
+    fn heard(&mut self, answer: Info) -> Result<How, String> {
+        match answer {
             Info::NotModified => {
                 self.older_since = None;
-                Ok(())
+                Ok(How::Unchanged)
             }
             Info::Answer { bytes, etag } => self.judge(&bytes, etag),
-        };
-        if let Err(reason) = judged {
-            return self.retry(Failure::of_answer(reason), None);
         }
-        self.outage.end();
-        jittered(self.interval)
     }
 
-    fn judge(&mut self, bytes: &[u8], etag: Option<String>) -> Result<(), String> {
+    fn judge(&mut self, bytes: &[u8], etag: Option<String>) -> Result<How, String> {
         let desired = Desired::decode(bytes).map_err(|error| error.to_string())?;
         let older_for = self.older_since.map_or(Duration::ZERO, |since| since.elapsed());
         let older_for_ms = u64::try_from(older_for.as_millis()).unwrap_or(u64::MAX);
         match judge(self.accepted, desired.revision, older_for_ms) {
-            Acceptance::Accept => self.accept(bytes, etag, desired),
+            Acceptance::Accept => {
+                let is_news = etag.is_some() && etag != self.etag;
+                self.accept(bytes, etag, desired);
+                Ok(if is_news { How::News } else { How::Repeated })
+            }
             Acceptance::KeepNewer => {
                 if self.older_since.is_none() {
                     warn!("answer is older than the accepted state and is not acted on yet");
                     self.older_since = Some(Instant::now());
                 }
+                Ok(How::Older)
             }
         }
-        Ok(())
     }
 
     fn accept(&mut self, bytes: &[u8], etag: Option<String>, desired: Desired) {
         self.older_since = None;
+        // A manager that gives no tags says the same each time.
+        let is_known = self.desired.borrow().as_deref() == Some(&desired) && self.etag == etag;
+        if is_known && self.is_on_disk {
+            return;
+        }
         self.accepted = desired.revision;
-        info!(
-            device_group_id = desired.device_group_id,
-            revision = desired.revision.map(|revision| revision.0),
-            apps = desired.apps.len(),
-            "new desired state accepted"
-        );
+        if !is_known {
+            info!(
+                device_group_id = desired.device_group_id,
+                revision = desired.revision.map(|revision| revision.0),
+                apps = desired.apps.len(),
+                "new desired state accepted"
+            );
+        }
         let accepted = Accepted { group: &self.group, etag: etag.as_deref(), answer: bytes };
         // A full disk must not stop a device from being changed. The answer is asked for again
         // after a restart, because its tag was not kept either.
-        if let Err(error) = self.file.write(&accepted) {
+        let kept = self.file.write(&accepted);
+        self.is_on_disk = kept.is_ok();
+        if let Err(error) = kept {
             warn!(%error, cause = error.cause(), "accepted state could not be kept on disk");
         }
         self.etag = etag;
         self.desired.send_replace(Some(Arc::new(desired)));
     }
+}
 
-    /// What runs is kept whatever the reason.
-    fn retry(&mut self, failure: Failure, retry_after: Option<Duration>) -> Duration {
-        let failures = self.outage.goes_on(failure);
-        let doubled = FIRST_RETRY.saturating_mul(1 << failures.min(10));
-        let wait = doubled.min(self.interval);
-        let wait = retry_after.map_or(wait, |after| after.clamp(wait, LONGEST_RETRY_AFTER));
-        jittered(wait)
+/// What an error says of the way to the manager.
+fn how(error: &ClientError) -> How {
+    match error {
+        ClientError::Unreachable { .. } => How::Unreachable,
+        // 408 is a proxy's word for a wait that was too long.
+        ClientError::Refused(refusal) if refusal.status != 408 => How::Refused,
+        _ => How::Failed,
+    }
+}
+
+/// Tells once what becomes of waiting, which no check-in shows.
+fn tell_limit(before: Option<Duration>, now: Option<Duration>) {
+    match now {
+        _ if before == now => {}
+        None => info!("the manager can be waited at for the whole check-in time again"),
+        Some(Duration::ZERO) => {
+            info!("something on the way to the manager cuts check-ins that wait; it is polled");
+        }
+        Some(limit) => info!(
+            seconds = limit.as_secs(),
+            "something on the way to the manager cuts check-ins that wait; they wait shorter"
+        ),
     }
 }

@@ -1,7 +1,7 @@
 //! The worker: makes this device run what its group declares, and keeps it so.
 //!
-//! The pass, in reading order: [`checkin`] learns the desired state from the manager,
-//! [`reconciler`] observes the engine, has the plan made by [`crate::reconcile`] and sees to it
+//! The pass, in reading order: [`checkin`] learns the desired state from the manager, at the [`pace`]
+//! that the way to it allows, [`reconciler`] observes the engine, has the plan made by [`crate::reconcile`] and sees to it
 //! that [`execute`] carries it out. [`state`] is what survives a restart; [`trouble`] is what is told of
 //! check-ins that fail.
 //!
@@ -14,6 +14,7 @@
 mod checkin;
 pub mod config;
 mod execute;
+pub mod pace;
 mod reconciler;
 pub mod registries;
 mod state;

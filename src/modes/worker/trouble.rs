@@ -98,8 +98,8 @@ pub(super) struct Outage {
 }
 
 impl Outage {
-    /// One more. Returns how many there were before it.
-    pub(super) fn goes_on(&mut self, Failure { kind, reason, hint }: Failure) -> u32 {
+    /// One more.
+    pub(super) fn goes_on(&mut self, Failure { kind, reason, hint }: Failure) {
         let now = Instant::now();
         let is_new = self.last != Some(kind)
             && self.told.get(&kind).is_none_or(|told| now - *told >= TOLD_AGAIN_AFTER);
@@ -110,9 +110,7 @@ impl Outage {
             debug!(reason, failures = self.failures, "check-in failed again");
         }
         self.last = Some(kind);
-        let before = self.failures;
         self.failures = self.failures.saturating_add(1);
-        before
     }
 
     /// A check-in worked.

@@ -311,7 +311,7 @@ impl Polled {
 }
 
 /// How many objects there are and the sum of their ids, which whoever changes one raises.
-async fn count(prepared: &Prepared) -> Result<Tally, StoreError> {
+pub(super) async fn count(prepared: &Prepared) -> Result<Tally, StoreError> {
     let mut tally = Tally::default();
     for kind in KINDS {
         let ids = id_keys(kind).iter().map(|key| {
@@ -486,8 +486,9 @@ impl Disorder {
             }
             self.noted.push_back(revision);
         }
-        if let Ok(gone) = note.get_object_id("gone") {
-            self.gone.remove(&gone);
+        let gone = note.get_array("gone").map(Vec::as_slice).unwrap_or_default();
+        for id in gone.iter().filter_map(Bson::as_object_id) {
+            self.gone.remove(&id);
         }
         let ordered = note.get_array("ordered").map(Vec::as_slice).unwrap_or_default();
         for id in ordered.iter().filter_map(Bson::as_object_id) {

@@ -2,7 +2,7 @@
 
 use super::super::StoreError;
 use super::changes::Settled;
-use super::prepare::{Deployment, prepare};
+use super::prepare::{Deployment, look, make_indexes};
 use super::{MongoSettings, PATIENCE};
 use mongodb::bson::{RawDocumentBuf, Timestamp};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
@@ -30,6 +30,8 @@ pub(super) struct Connection {
     settings: MongoSettings,
     client: OnceCell<Client>,
     deployment: OnceCell<Deployment>,
+    /// Whether the database is made ready.
+    is_ready: OnceCell<()>,
     /// One write at a time: they take turns at the revision anyway.
     pub(super) writing: tokio::sync::Mutex<()>,
     /// When the last write of this process was acknowledged, in the database's own time.
@@ -67,6 +69,7 @@ impl Connection {
             settings,
             client: OnceCell::new(),
             deployment: OnceCell::new(),
+            is_ready: OnceCell::new(),
             writing: tokio::sync::Mutex::new(()),
             written: Mutex::new(None),
             settled: Mutex::new(None),
@@ -100,9 +103,16 @@ impl Connection {
 
     /// The database, looked at and made ready once.
     pub(super) async fn prepared(&self) -> Result<Prepared, StoreError> {
+        let found = self.as_it_is().await?;
+        self.is_ready.get_or_try_init(|| make_indexes(&found.database)).await?;
+        Ok(found)
+    }
+
+    /// The database, looked at once and not touched.
+    pub(super) async fn as_it_is(&self) -> Result<Prepared, StoreError> {
         let client = self.client().await?.clone();
         let database = client.database(&self.settings.database);
-        let deployment = self.deployment.get_or_try_init(|| prepare(&database)).await?.clone();
+        let deployment = *self.deployment.get_or_try_init(|| look(&database)).await?;
         let options = DatabaseOptions::builder().read_concern(ReadConcern::snapshot()).build();
         let one_moment = client.database_with_options(&self.settings.database, options);
         Ok(Prepared { database, one_moment, deployment })
@@ -162,6 +172,9 @@ pub(super) fn code(error: &Error) -> Option<i32> {
     match &*error.kind {
         ErrorKind::Command(command) => Some(command.code),
         ErrorKind::Write(WriteFailure::WriteError(write)) => Some(write.code),
+        ErrorKind::InsertMany(many) => {
+            many.write_errors.as_deref().and_then(<[_]>::first).map(|write| write.code)
+        }
         _ => None,
     }
 }

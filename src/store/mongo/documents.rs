@@ -31,13 +31,7 @@ pub(super) const fn collection(kind: Kind) -> &'static str {
 
 /// The key that holds the name of an object of a kind.
 pub(super) const fn name_key(kind: Kind) -> &'static str {
-    match kind {
-        Kind::App => "app_name",
-        Kind::CronJob => "cron_job_name",
-        Kind::DeviceGroup => "device_group",
-        Kind::User => "user_name",
-        Kind::UserGroup => "user_group",
-    }
+    kind.name_key()
 }
 
 /// The key by which a device group lists objects of a kind; none for what no device runs.

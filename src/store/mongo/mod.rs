@@ -14,10 +14,13 @@
 mod changes;
 mod connection;
 mod documents;
+mod export;
+mod import;
 mod prepare;
 mod snapshot;
 mod write;
 
+use super::transfer::{Exported, Import, Imported};
 use super::{
     Changes, GroupSnapshot, Kind, KnownGroups, Object, Store, StoreError, UserSnapshot, Written,
 };
@@ -31,6 +34,7 @@ use mongodb::{ClientSession, Collection};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc::Sender;
 use tokio::time::timeout;
 
 /// The longest that any call takes. A write must be refused within five seconds; this leaves a
@@ -185,5 +189,13 @@ impl Store for MongoStore {
             what: "a copy of the database",
             instead: "make it with `mongodump`, or take `nebula ctl export`",
         })
+    }
+
+    async fn export(&self, to: Sender<Exported>) -> Result<Revision, StoreError> {
+        self.connection.export(&to).await
+    }
+
+    async fn import(&self, import: Import) -> Result<Imported, StoreError> {
+        self.connection.import(import).await
     }
 }

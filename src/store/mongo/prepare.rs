@@ -28,13 +28,12 @@ pub(super) struct Deployment {
     pub(super) has_snapshots: bool,
 }
 
-/// Looks at a database, and makes its indexes.
-pub(super) async fn prepare(database: &Database) -> Result<Deployment, StoreError> {
+/// Looks at a database, and changes nothing.
+pub(super) async fn look(database: &Database) -> Result<Deployment, StoreError> {
     let hello = database.run_command(doc! { "hello": 1 }).await.map_err(failed("answer"))?;
     let is_replicated =
         hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
     let version = hello.get("maxWireVersion").map_or(0, number);
-    make_indexes(database).await?;
     let has_snapshots = is_replicated && version >= SNAPSHOTS;
     tracing::info!(is_replicated, has_snapshots, "database found");
     Ok(Deployment { is_replicated, has_snapshots })

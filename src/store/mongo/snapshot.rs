@@ -24,9 +24,9 @@ use std::collections::HashMap;
 const MAX_ROUNDS: usize = 100;
 
 /// One reading of several documents.
-struct Reading {
+pub(super) struct Reading {
     prepared: Prepared,
-    session: ClientSession,
+    pub(super) session: ClientSession,
     rounds: usize,
 }
 
@@ -62,6 +62,10 @@ impl Connection {
 
     async fn reading(&self) -> Result<Reading, StoreError> {
         let prepared = self.prepared().await?;
+        self.reading_of(prepared).await
+    }
+
+    pub(super) async fn reading_of(&self, prepared: Prepared) -> Result<Reading, StoreError> {
         let session = if prepared.deployment.has_snapshots {
             self.snapshot_session().await?
         } else {
@@ -84,7 +88,7 @@ impl Reading {
         Err(StoreError::unavailable("read between writes", Cause::TooSlow))
     }
 
-    async fn revision(&mut self) -> Result<Revision, StoreError> {
+    pub(super) async fn revision(&mut self) -> Result<Revision, StoreError> {
         let meta = self.find_one(META, doc! { ID: REVISION }).await?;
         Ok(Revision(meta.as_ref().and_then(|meta| meta.get("value")).map_or(0, number)))
     }
@@ -99,7 +103,7 @@ impl Reading {
         found.map_err(failed("read an object"))?.as_ref().map(read).transpose()
     }
 
-    fn documents(&self, name: &str) -> Collection<RawDocumentBuf> {
+    pub(super) fn documents(&self, name: &str) -> Collection<RawDocumentBuf> {
         if self.prepared.deployment.has_snapshots {
             self.prepared.collection_at_one_moment(name)
         } else {

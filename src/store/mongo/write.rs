@@ -29,8 +29,7 @@ pub(super) const META: &str = "nebula_meta";
 pub(super) const CHANGES: &str = "nebula_changes";
 /// Says in a note that anything may have changed.
 pub(super) const EVERYTHING: &str = "everything";
-pub(super) const KINDS: [Kind; 5] =
-    [Kind::App, Kind::CronJob, Kind::DeviceGroup, Kind::User, Kind::UserGroup];
+pub(super) const KINDS: [Kind; 5] = Kind::ALL;
 /// A note of more device groups than this says "everything", for a document has a limit.
 const MAX_NOTED_GROUPS: usize = 20_000;
 /// A write that nobody waits for any more is given up after this; then the connection is broken.
@@ -45,20 +44,20 @@ pub(super) struct Unordered {
 }
 
 /// A write that has its first revision.
-struct Write {
-    prepared: Prepared,
-    session: ClientSession,
-    first: Revision,
+pub(super) struct Write {
+    pub(super) prepared: Prepared,
+    pub(super) session: ClientSession,
+    pub(super) first: Revision,
 }
 
 /// What a write touched.
 #[derive(Default)]
-struct Touched<'a> {
+pub(super) struct Touched<'a> {
     /// None says everything.
     object: Option<(Kind, &'a str)>,
     device_groups: &'a [String],
-    /// The document that is no more.
-    gone: Option<ObjectId>,
+    /// Documents that are no more.
+    gone: Vec<ObjectId>,
     /// Documents that were given a revision, and nothing else.
     ordered: Vec<ObjectId>,
     /// By how much it changed what there is.
@@ -68,7 +67,7 @@ struct Touched<'a> {
 impl Connection {
     /// Does a write to its end, also when its caller has gone: a half-done one has to be found and
     /// ended by others.
-    async fn to_the_end<T: Send + 'static>(
+    pub(super) async fn to_the_end<T: Send + 'static>(
         self: &Arc<Self>,
         operation: &'static str,
         work: impl AsyncWork<T>,
@@ -118,15 +117,20 @@ impl Connection {
     }
 
     async fn begin(&self) -> Result<Write, StoreError> {
+        self.begin_above(Revision(0)).await
+    }
+
+    /// A write whose revisions are above one of another store.
+    pub(super) async fn begin_above(&self, above: Revision) -> Result<Write, StoreError> {
         let (prepared, mut session) = self.begin_reading().await?;
-        let first = take_revision(&prepared, &mut session).await?;
+        let first = take_revision(&prepared, &mut session, above).await?;
         Ok(Write { prepared, session, first })
     }
 }
 
 /// One of the writes below. A trait of our own, because a closure cannot say that its future may
 /// be sent to another thread.
-trait AsyncWork<T>: Send + 'static {
+pub(super) trait AsyncWork<T>: Send + 'static {
     fn run(self, connection: &Connection) -> impl Future<Output = Result<T, StoreError>> + Send;
 }
 
@@ -222,7 +226,7 @@ impl AsyncWork<Written<()>> for Delete {
             return Err(StoreError::NotFound);
         }
         let mut touched = Touched::object(kind, &name, &device_groups);
-        touched.gone = Some(id);
+        touched.gone = vec![id];
         touched.tally.subtract(Tally::of(kind, &old));
         let raised = doc! { name_key(Kind::DeviceGroup): { "$in": &device_groups } };
         let revision = write.end(connection, &[(Kind::DeviceGroup, raised)], &touched).await?;
@@ -323,14 +327,14 @@ impl Write {
     }
 
     /// Takes the second revision, stamps what has the first, and notes it.
-    async fn end(
+    pub(super) async fn end(
         mut self,
         connection: &Connection,
         stamped: &[(Kind, Document)],
         touched: &Touched<'_>,
     ) -> Result<Revision, StoreError> {
         let operation = "order a write";
-        let last = take_revision(&self.prepared, &mut self.session).await?;
+        let last = take_revision(&self.prepared, &mut self.session, self.first).await?;
         for (kind, filter) in stamped {
             let mut filter = filter.clone();
             filter.insert(REVISION, signed(self.first));
@@ -355,6 +359,11 @@ impl Write {
 }
 
 impl<'a> Touched<'a> {
+    /// Anything, with what is no more.
+    pub(super) fn everything(gone: Vec<ObjectId>, tally: Tally) -> Self {
+        Self { gone, tally, ..Self::default() }
+    }
+
     fn object(kind: Kind, name: &'a str, device_groups: &'a [String]) -> Self {
         Self { object: Some((kind, name)), device_groups, ..Self::default() }
     }
@@ -362,8 +371,8 @@ impl<'a> Touched<'a> {
     fn note(&self, first: Revision, last: Revision) -> Document {
         let mut note = doc! { ID: signed(last), "first": signed(first), "at": DateTime::now() };
         self.tally.note(&mut note);
-        if let Some(gone) = self.gone {
-            note.insert("gone", gone);
+        if !self.gone.is_empty() {
+            note.insert("gone", &self.gone);
         }
         if !self.ordered.is_empty() {
             note.insert("ordered", &self.ordered);
@@ -383,16 +392,19 @@ impl<'a> Touched<'a> {
     }
 }
 
-/// Takes the next revision: one more than the last, or the wall clock's milliseconds when that is
-/// more. The clock lets a database that was restored overtake what it gave out before.
+/// Takes the next revision: one more than the last and than `above`, or the wall clock's
+/// milliseconds when that is more. The clock lets a database that was restored overtake what it
+/// gave out before.
 async fn take_revision(
     prepared: &Prepared,
     session: &mut ClientSession,
+    above: Revision,
 ) -> Result<Revision, StoreError> {
     let operation = "take a revision";
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let clock = i64::try_from(clock).unwrap_or(i64::MAX);
-    let next = doc! { "$max": [{ "$add": [{ "$ifNull": ["$value", 0_i64] }, 1_i64] }, clock] };
+    let last = doc! { "$max": [{ "$ifNull": ["$value", 0_i64] }, signed(above)] };
+    let next = doc! { "$max": [{ "$add": [last, 1_i64] }, clock] };
     let taken = prepared
         .collection(META)
         .find_one_and_update(doc! { ID: REVISION }, vec![doc! { "$set": { "value": next } }])

@@ -241,13 +241,13 @@ pub(super) fn backup(db: &Connection, path: &Path) -> Result<(), StoreError> {
     db.execute("VACUUM INTO ?", [path]).map(|_| ()).map_err(failed("copy itself"))
 }
 
-fn failed(operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+pub(super) fn failed(operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |error| StoreError::unavailable(operation, error)
 }
 
 /// Takes the next revision: one more than the last, or the wall clock's milliseconds when that is
 /// more. The clock lets a store that was restored from a backup overtake what it gave out before.
-fn next_revision(db: &Connection) -> Result<Revision, StoreError> {
+pub(super) fn next_revision(db: &Connection) -> Result<Revision, StoreError> {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let clock = i64::try_from(clock).unwrap_or(i64::MAX);
     let take = || {
@@ -277,7 +277,7 @@ fn identity(
 }
 
 /// Keeps the table of memberships equal to a group's lists.
-fn set_members(db: &Connection, object: &Object) -> Result<(), rusqlite::Error> {
+pub(super) fn set_members(db: &Connection, object: &Object) -> Result<(), rusqlite::Error> {
     if !matches!(object, Object::DeviceGroup(_) | Object::UserGroup(_)) {
         return Ok(());
     }
@@ -315,7 +315,7 @@ fn written(
     Ok(Written { object, revision, device_groups })
 }
 
-fn strings(
+pub(super) fn strings(
     db: &Connection,
     query: &str,
     arguments: impl Params,
@@ -326,7 +326,7 @@ fn strings(
 }
 
 /// `SQLite` counts with a sign; a revision stays far below that limit.
-fn signed(revision: Revision) -> i64 {
+pub(super) fn signed(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
 }
 

@@ -10,9 +10,11 @@
 
 mod documents;
 mod open;
+mod transfer;
 
 pub use open::{DATABASE_FILE, OpenError};
 
+use super::transfer::{Exported, Import, Imported};
 use super::{
     Cause, Changes, GroupSnapshot, Kind, KnownGroups, Object, Store, StoreError, UserSnapshot,
     Written,
@@ -24,6 +26,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::Sender;
 
 /// Connections that read. Reads are short and mostly served from memory: a few keep every core
 /// busy, and each costs a cache of its own.
@@ -165,6 +168,21 @@ impl Store for SqliteStore {
         self.copier
             .run("copy itself", BACKUP_PATIENCE, move |db| documents::backup(db, &path))
             .await
+    }
+
+    async fn export(&self, to: Sender<Exported>) -> Result<Revision, StoreError> {
+        let operation = "export itself";
+        self.copier
+            .run(operation, BACKUP_PATIENCE, move |db| {
+                let moment = db.transaction();
+                let moment = moment.map_err(|error| StoreError::unavailable(operation, error))?;
+                transfer::export(&moment, &to)
+            })
+            .await
+    }
+
+    async fn import(&self, import: Import) -> Result<Imported, StoreError> {
+        self.write("import objects", move |db| transfer::import(db, &import)).await
     }
 }
 

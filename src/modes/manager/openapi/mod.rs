@@ -183,6 +183,7 @@ const fn meaning(status: u16) -> &'static str {
         400 => "What was given cannot be, and why.",
         401 => "No valid credentials.",
         403 => "Not permitted, there is none, or there is one already.",
+        409 => "Nothing was written.",
         408 => "The body did not come in time.",
         413 => "The body is too large.",
         429 => "Too many failed logins.",

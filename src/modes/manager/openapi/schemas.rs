@@ -6,6 +6,8 @@
 
 use super::container_options;
 use crate::model::MAX_LIST_ITEMS;
+use crate::store::Kind;
+use crate::store::transfer::{MAX_BATCH, MAX_REVISION};
 use serde_json::{Map, Value, json};
 
 /// What Docker takes as the stem of a container's name.
@@ -35,6 +37,8 @@ pub(super) fn all() -> Value {
     add("Empty", json!({ "type": "object", "maxProperties": 0 }));
     add("PruneIds", prune_ids());
     add("Reports", reports());
+    add("Import", import());
+    add("Imported", imported());
     let app = [container(), app_only()].concat();
     let optional = container_options::of_an_app();
     let given = [app.clone(), optional.clone()].concat();
@@ -300,6 +304,31 @@ fn reports() -> Value {
     let oid = object(&["$oid"], json!({ "$oid": { "type": "string" } }), false);
     let last_id = json!({ "anyOf": [{ "type": "null" }, oid] });
     object(&["data", "last_id"], json!({ "data": data, "last_id": last_id }), true)
+}
+
+fn kinds() -> Value {
+    json!({ "enum": Kind::ALL.map(Kind::as_str) })
+}
+
+fn import() -> Value {
+    let wire = json!({ "type": "object", "description": "As the API shows it, with its uid." });
+    let item = object(&["kind", "object"], json!({ "kind": kinds(), "object": wire }), true);
+    let fields = json!({
+        "objects": list(MAX_BATCH, item),
+        "existing": { "enum": ["refuse", "replace", "skip"], "default": "refuse" },
+        "above": { "type": "integer", "minimum": 0, "maximum": MAX_REVISION },
+        "dry_run": { "type": "boolean", "default": false },
+    });
+    object(&["objects"], fields, false)
+}
+
+fn imported() -> Value {
+    let outcomes = ["added", "equal", "replaced", "skipped", "refused"];
+    let item = json!({ "kind": kinds(), "name": text(), "outcome": { "enum": outcomes } });
+    let item = with(object(&["kind", "name", "outcome"], item, false), "reason", text());
+    let revision = json!({ "type": ["integer", "null"] });
+    let fields = json!({ "revision": revision, "objects": { "type": "array", "items": item } });
+    object(&["revision", "objects"], fields, true)
 }
 
 fn prune_ids() -> Value {
