@@ -3,7 +3,6 @@
 #![cfg(feature = "daemon")]
 #![expect(clippy::unwrap_used, reason = "a test fails where what it needs is not there")]
 
-#[expect(dead_code, reason = "these tests need three members; the server that all share has one")]
 #[path = "../mongo_servers/servers.rs"]
 #[expect(dead_code, reason = "these tests break their servers, so they have their own")]
 mod servers;
