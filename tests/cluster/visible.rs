@@ -5,6 +5,7 @@ use crate::managers::{Cluster, DEGRADED, Database, say, until};
 use crate::servers::MongoServers;
 use crate::sets::steady;
 use mongodb::bson::{Document, doc, oid::ObjectId};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -84,10 +85,12 @@ async fn inv_05_a_lone_server_is_asked_within_cache_time() {
     for manager in &cluster.managers {
         manager.follows("none").await;
     }
+    signal(&cluster, Signal::STOP).await;
     server.start_again(0).await;
     let apps = cluster.database.open().await.collection::<Document>("nebula_apps");
     let change = doc! { "$set": { "env_vars": { "N": "100" } }, "$inc": { "app_id": 1 } };
     apps.update_one(doc! { "app_name": "mine" }, change).await.unwrap();
+    signal(&cluster, Signal::CONT).await;
     for manager in &cluster.managers {
         until("what was written meanwhile", DEGRADED, async || {
             let (_, info) = manager.info("mine").await.ok()?;
@@ -97,6 +100,12 @@ async fn inv_05_a_lone_server_is_asked_within_cache_time() {
     }
     say(format_args!("by asking a lone server each second: {longest:?} at most"));
     assert!(longest < DEGRADED, "{longest:?}");
+}
+
+async fn signal(cluster: &Cluster, signal: Signal) {
+    for manager in &cluster.managers {
+        manager.signal(signal).await;
+    }
 }
 
 /// Changes an app through one manager, which must show it at once; how long until both others do.
