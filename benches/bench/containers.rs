@@ -68,9 +68,9 @@ pub(crate) async fn measure(
     }
     let by_nebula = begun.elapsed().as_secs_f64();
     let what = "60 containers, declared to running, to docker run one by one";
-    figures.push(Figure::new(what, "s", by_nebula).to(one_by_one));
+    figures.push(Figure::new(what, "s", by_nebula).beside(one_by_one));
     let what = "the same, to docker run eight at once";
-    figures.push(Figure::new(what, "s", by_nebula).to(eight_at_once));
+    figures.push(Figure::new(what, "s", by_nebula).beside(eight_at_once));
     drop(worker);
     figures.push(idle_pass(client, &host).await?);
     remove_all()?;

@@ -83,7 +83,7 @@ pub(crate) async fn measure(
             "requests/s",
             load::rate(over_all),
         );
-        let figure = figure.to_with(load::rate(over_one), load::ratio(over_all, over_one));
+        let figure = figure.beside_at(load::rate(over_one), load::ratio(over_all, over_one));
         figures.push(figure.at_least(LEAST_TO_HOT));
         let hits = manager.server.metric("nebula_info_cache_hits_total").await? - hits;
         let misses = manager.server.metric("nebula_info_cache_misses_total").await? - misses;

@@ -69,7 +69,7 @@ fn push_rates(status: &str, rounds: &[Vec<Loaded>], figures: &mut Vec<Figure>) {
     let [admin, device, bare, nginx] = rounds else { return };
     let mut push = |what: &str, ours: &[Loaded], theirs: &[Loaded], limit: Option<f64>| {
         let figure = Figure::new(format!("{status}, {what}"), "requests/s", load::rate(ours));
-        let figure = figure.to_with(load::rate(theirs), load::ratio(ours, theirs));
+        let figure = figure.beside_at(load::rate(theirs), load::ratio(ours, theirs));
         figures.push(match limit {
             Some(limit) => figure.at_least(limit),
             None => figure,
@@ -96,5 +96,5 @@ fn push_latencies(rounds: &[Vec<Loaded>], figures: &mut Vec<Figure>) {
     figures.push(p99("nginx's", nginx));
     let what = format!("200, a stored user's, {MANY_CONNECTIONS} connections, to bare hyper");
     let figure = Figure::new(what, "requests/s", load::rate(device));
-    figures.push(figure.to_with(load::rate(bare), load::ratio(device, bare)));
+    figures.push(figure.beside_at(load::rate(bare), load::ratio(device, bare)));
 }

@@ -34,7 +34,7 @@ pub(crate) async fn measure(figures: &mut Vec<Figure>) -> Outcome<()> {
         ("a good client's /info, p99, 100 wrong logins a second, to none", 99),
     ] {
         let figure = Figure::new(what, "ms", percentile(&mut with, percent));
-        figures.push(figure.to(percentile(&mut without, percent)));
+        figures.push(figure.beside(percentile(&mut without, percent)));
     }
     let answered = f64::from(answered.load(Ordering::Relaxed));
     let rate = answered / (f64::from(ROUNDS) * ROUND.as_secs_f64());

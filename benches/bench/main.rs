@@ -12,7 +12,7 @@
 //! - `parked`: 10,000 waiting devices on one manager and on three: from change to device, memory,
 //!   processor time; and as many as the limit of open files allows;
 //! - `managers`: how soon a second manager shows a write, by change stream and without;
-//! - `reads`: what a manager reads from MongoDB a minute, with devices and without.
+//! - `reads`: what a manager reads from `MongoDB` a minute, with devices and without.
 //!
 //! Arguments choose among them; without any, all are measured. The results are printed and kept in
 //! `target/bench` as a file named by date. `compare FILE FILE` prints the second beside the first.

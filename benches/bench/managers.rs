@@ -28,20 +28,20 @@ const GROUP: &str = "bench";
 pub(crate) async fn measure(figures: &mut Vec<Figure>) -> Outcome<()> {
     let members = MongoServers::start("told", &["--members", "3"]).await;
     let delays = delays(&members, 10, "stream", WRITES_BY_STREAM, PAUSE_BY_STREAM).await?;
-    push("by change stream of three members", delays, LIMIT_BY_STREAM_MS, figures);
+    push("by change stream", delays, LIMIT_BY_STREAM_MS, figures);
     drop(members);
     let lone = MongoServers::start("asked", &["--standalone"]).await;
     let delays =
         self::delays(&lone, CACHE_SECONDS, "poll", WRITES_BY_POLLING, PAUSE_BY_POLLING).await?;
     let limit = f64::from(CACHE_SECONDS) * 1_000.0;
-    push(&format!("without it, cache_time {CACHE_SECONDS}"), delays, limit, figures);
+    push(&format!("by polling, cache_time {CACHE_SECONDS}"), delays, limit, figures);
     Ok(())
 }
 
 fn push(how: &str, delays: Delays, limit: f64, figures: &mut Vec<Figure>) {
     for (who, mut delays) in [("who asks", delays.asking), ("who is parked", delays.parked)] {
         for percent in [50, 99] {
-            let name = format!("a write at another manager, {how}, {who}, p{percent}");
+            let name = format!("a write shown by another, {how}, to {who}, p{percent}");
             let figure = Figure::new(name, "ms", percentile(&mut delays, percent));
             figures.push(if percent == 99 { figure.at_most(limit) } else { figure });
         }

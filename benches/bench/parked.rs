@@ -9,8 +9,12 @@ use crate::results::{Figure, open_files_limit};
 use crate::server::Server;
 use crate::{Outcome, PASSWORD};
 use serde_json::Value;
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
+use tokio::time::sleep;
 
 const DEVICES: u64 = 10_000;
 const GROUPS: &str = "50";
@@ -23,6 +27,9 @@ const MOST_DEVICES: u64 = 45_000;
 const LIMIT_P99_MS: f64 = 1_000.0;
 const LIMIT_BYTES_PER_DEVICE: f64 = 20.0 * 1024.0;
 
+/// How often the managers' processor time is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Which changes: of one group after the other, or of all at once.
 const SPREAD: &[&str] = &["--changes", "50", "--change-every", "0.5"];
 const ALL: &[&str] = &["--change-all", "--changes", "10", "--change-every", "3"];
@@ -30,8 +37,8 @@ const ALL: &[&str] = &["--change-all", "--changes", "10", "--change-every", "3"]
 pub(crate) async fn measure(folder: &Path, figures: &mut Vec<Figure>) -> Outcome<()> {
     for (changes, what) in [(SPREAD, "a group changes"), (ALL, "all change")] {
         let manager = embedded(folder, what).await?;
-        let result = simulate(&[&manager], DEVICES, changes).await?;
-        push(&format!("one manager, {what}"), &result, figures)?;
+        let (result, seconds) = told(&[&manager], DEVICES, changes).await?;
+        push(&format!("one manager, {what}"), &result, seconds, figures)?;
     }
     let mongo = MongoServers::start("parked", &["--members", "3"]).await;
     for (changes, what) in [(SPREAD, "a group changes"), (ALL, "all change")] {
@@ -41,8 +48,8 @@ pub(crate) async fn measure(folder: &Path, figures: &mut Vec<Figure>) -> Outcome
             managers.push(Server::on_mongo(port, mongo.url(), &database, 10).await?);
         }
         let managers: Vec<&Server> = managers.iter().collect();
-        let result = simulate(&managers, DEVICES, changes).await?;
-        push(&format!("three managers, {what}"), &result, figures)?;
+        let (result, seconds) = told(&managers, DEVICES, changes).await?;
+        push(&format!("three managers, {what}"), &result, seconds, figures)?;
     }
     drop(mongo);
     most(folder, figures).await
@@ -53,16 +60,46 @@ async fn most(folder: &Path, figures: &mut Vec<Figure>) -> Outcome<()> {
     let files = open_files_limit();
     let devices = (files.saturating_mul(PERCENT_OF_FILES) / 100).min(MOST_DEVICES);
     let manager = embedded(folder, "most").await?;
-    let result = simulate(&[&manager], devices, ALL).await?;
+    let (result, seconds) = told(&[&manager], devices, ALL).await?;
     let parked = number(&result, "/managers/0/parked_peak")?;
     let what = format!("the most devices parked at one manager, of {devices} for {files} files");
     figures.push(Figure::new(what, "devices", parked));
-    push(&format!("one manager, {devices} devices, all change"), &result, figures)
+    push(&format!("one manager, {devices} devices, all change"), &result, seconds, figures)
 }
 
 async fn embedded(folder: &Path, name: &str) -> Outcome<Server> {
     let data = folder.join(name.replace(' ', "-")).display().to_string();
     Server::start(7_011, &[("NEBULA_DATA_DIR", &data)]).await
+}
+
+/// Runs the simulator, and gives beside its result the processor time of the managers from when all
+/// devices were parked until these left: that of connecting is not part of it.
+async fn told(managers: &[&Server], devices: u64, arguments: &[&str]) -> Outcome<(Value, f64)> {
+    let seconds = Cell::new(0.0);
+    tokio::select! {
+        result = simulate(managers, devices, arguments) => Ok((result?, seconds.get())),
+        never = watch(managers, devices, &seconds) => match never {},
+    }
+}
+
+async fn watch(managers: &[&Server], devices: u64, seconds: &Cell<f64>) -> Infallible {
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+    let of_each = (devices / managers.len() as u64) as f64;
+    let mut seen: Vec<(Option<f64>, f64)> = vec![(None, 0.0); managers.len()];
+    loop {
+        for (manager, (first, last)) in managers.iter().zip(&mut seen) {
+            // One that is too busy to tell is asked again.
+            let Ok(processor) = manager.metric("process_cpu_seconds_total").await else { continue };
+            if first.is_none() && manager.is_at_least("nebula_parked", of_each).await {
+                *first = Some(processor);
+            }
+            if first.is_some() && manager.is_at_least("nebula_connections", of_each).await {
+                *last = processor;
+            }
+        }
+        seconds.set(seen.iter().map(|(first, last)| last - first.unwrap_or(*last)).sum());
+        sleep(LOOK).await;
+    }
 }
 
 /// Runs the simulator and gives what it found. Devices that failed are in there, and are an error.
@@ -91,7 +128,12 @@ pub(crate) async fn simulate(
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-fn push(what: &str, result: &Value, figures: &mut Vec<Figure>) -> Outcome<()> {
+fn push(
+    what: &str,
+    result: &Value,
+    processor_seconds: f64,
+    figures: &mut Vec<Figure>,
+) -> Outcome<()> {
     let milliseconds =
         |which: &str| number(result, &format!("/milliseconds/change_to_device/{which}"));
     figures.push(Figure::new(format!("{what}: to device, p50"), "ms", milliseconds("p50")?));
@@ -107,10 +149,7 @@ fn push(what: &str, result: &Value, figures: &mut Vec<Figure>) -> Outcome<()> {
     figures.push(memory.at_most(LIMIT_BYTES_PER_DEVICE));
     let peak: f64 = each("/memory_bytes_peak")?.into_iter().sum();
     figures.push(Figure::new(format!("{what}: resident, at most"), "MB", peak / 1e6));
-    // What connecting takes is in it; the devices connect once and are told many times.
-    let processor: f64 = each("/cpu_seconds")?.into_iter().sum();
-    let deliveries = number(result, "/changes/deliveries")?;
-    let each = processor / deliveries.max(1.0) * 1e6;
+    let each = processor_seconds / number(result, "/changes/deliveries")?.max(1.0) * 1e6;
     figures.push(Figure::new(format!("{what}: processor time a delivery"), "us", each));
     if result.pointer("/simulator/is_bottleneck").and_then(Value::as_bool) == Some(true) {
         let [busy, all] =

@@ -1,4 +1,4 @@
-//! What a manager reads from MongoDB in steady state, by MongoDB's own counters: without devices,
+//! What a manager reads from `MongoDB` in steady state, by `MongoDB`'s own counters: without devices,
 //! and while a thousand check in. No read is expected for a device.
 //!
 //! Counted are the commands that read. The drivers' monitors and this part's own questions send
@@ -69,7 +69,7 @@ struct Counted {
     all: f64,
 }
 
-/// What a minute adds to MongoDB's counters.
+/// What a minute adds to `MongoDB`'s counters.
 async fn counted(admin: &mongodb::Database) -> Outcome<Counted> {
     let before = counters(admin).await?;
     sleep(MINUTE).await;

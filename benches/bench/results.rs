@@ -70,14 +70,14 @@ impl Figure {
     }
 
     /// Beside what it is to be compared with.
-    pub(crate) fn to(self, other: f64) -> Self {
+    pub(crate) fn beside(self, other: f64) -> Self {
         let ratio = self.value / other;
-        self.to_with(other, ratio)
+        self.beside_at(other, ratio)
     }
 
     /// The same, where the ratio is not that of the two numbers: a median of ratios is steadier
     /// than the ratio of medians.
-    pub(crate) fn to_with(mut self, other: f64, ratio: f64) -> Self {
+    pub(crate) fn beside_at(mut self, other: f64, ratio: f64) -> Self {
         (self.other, self.ratio) = (Some(other), Some(ratio));
         self
     }
@@ -90,6 +90,10 @@ impl Figure {
     pub(crate) fn at_least(mut self, limit: f64) -> Self {
         self.limit = Some(Limit::AtLeast(limit));
         self
+    }
+
+    fn title(&self) -> String {
+        format!("{} ({})", self.name, self.unit)
     }
 
     fn counts(&self) -> f64 {
@@ -106,7 +110,7 @@ impl Figure {
     }
 
     /// `last` is what counted of the same figure before.
-    fn line(&self, last: Option<f64>) -> String {
+    fn line(&self, width: usize, last: Option<f64>) -> String {
         let number = |value: Option<f64>| value.map_or(String::new(), short);
         let limit = match self.limit {
             None => String::new(),
@@ -117,8 +121,8 @@ impl Figure {
         let last =
             last.filter(|last| *last != 0.0).map(|last| format!("x{:.2}", self.counts() / last));
         format!(
-            "  {:<66} {:>10} {:>10} {:>6} {limit:>9} {:>7} {:>7}",
-            format!("{} ({})", self.name, self.unit),
+            "  {:<width$} {:>8} {:>8} {:>6} {limit:>9} {:>6} {:>7}",
+            self.title(),
             short(self.value),
             number(self.other),
             self.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
@@ -159,9 +163,11 @@ impl Results {
     /// Beside what each figure was when it was last measured, in any of the earlier runs.
     pub(crate) fn text(&self, earlier: &[Self]) -> String {
         let Machine { cores, processor, kernel, commit, open_files_limit, .. } = &self.machine;
+        let figures = self.parts.iter().flat_map(|part| &part.figures);
+        let width = figures.map(|figure| figure.title().chars().count()).max().unwrap_or(0);
         let mut text = format!(
             "{}, commit {commit}: {cores} cores of {processor}, kernel {kernel}, {open_files_limit} \
-             open files a process\n\n  {:<66} {:>10} {:>10} {:>6} {:>9} {:>7} {:>7}\n",
+             open files a process\n\n  {:<width$} {:>8} {:>8} {:>6} {:>9} {:>6} {:>7}\n",
             self.date, "", "value", "other", "ratio", "limit", "", "to last"
         );
         for part in &self.parts {
@@ -172,7 +178,7 @@ impl Results {
             );
             for figure in figures {
                 let last = earlier.iter().rev().find_map(|run| run.figure(name, &figure.name));
-                let _ = writeln!(text, "{}", figure.line(last.map(Figure::counts)));
+                let _ = writeln!(text, "{}", figure.line(width, last.map(Figure::counts)));
             }
             if let Some(error) = error {
                 let _ = writeln!(text, "  not measured to its end: {error}");

@@ -10,6 +10,7 @@ use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -118,11 +119,12 @@ fn configuration(folder: &Path, port: u16) -> String {
     );
     // Their compiled-in places are the machine's.
     for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
-        text += &format!("{kind}_temp_path {folder}/{kind};\n");
+        let _ = writeln!(text, "{kind}_temp_path {folder}/{kind};");
     }
-    text += &format!(
+    let _ = writeln!(
+        text,
         "server {{ listen 127.0.0.1:{port} backlog=1024; root {folder}/www; etag on;\n\
-         add_header Cache-Control \"{CACHE_CONTROL}\"; }}\n}}\n"
+         add_header Cache-Control \"{CACHE_CONTROL}\"; }}\n}}"
     );
     text
 }
