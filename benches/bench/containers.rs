@@ -1,6 +1,7 @@
 //! Containers: the worker against `docker run`, and a pass that changes nothing.
 
-use crate::{APPS, Manager, Measured, Outcome, PASSWORD, Process, REPLICAS, URL, median, object};
+use crate::results::Figure;
+use crate::{APPS, Manager, Outcome, PASSWORD, Process, REPLICAS, URL, median, object};
 use nebula::client::{Client, Info, Noun};
 use nebula::engine::{ContainerEngine, DockerEngine};
 use nebula::model::Desired;
@@ -13,9 +14,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub(crate) async fn measure(
     manager: &Manager,
     folder: &Path,
-    results: &mut Vec<Measured>,
+    figures: &mut Vec<Figure>,
 ) -> Outcome<()> {
-    let Manager { client, apps, image, .. } = manager;
+    let Manager { server, apps, image, .. } = manager;
+    let client = &server.client;
     let host = std::env::var("NEBULA_TEST_DOCKER_HOST")?;
     docker(&["pull", "-q", image])?;
     docker(&["network", "create", "nebula"])?;
@@ -66,17 +68,17 @@ pub(crate) async fn measure(
     }
     let by_nebula = begun.elapsed().as_secs_f64();
     let what = "60 containers, declared to running, to docker run one by one";
-    results.push(Measured { what, unit: "s", nebula: by_nebula, compared: Some(one_by_one) });
+    figures.push(Figure::new(what, "s", by_nebula).beside(one_by_one));
     let what = "the same, to docker run eight at once";
-    results.push(Measured { what, unit: "s", nebula: by_nebula, compared: Some(eight_at_once) });
+    figures.push(Figure::new(what, "s", by_nebula).beside(eight_at_once));
     drop(worker);
-    results.push(idle_pass(client, &host).await?);
+    figures.push(idle_pass(client, &host).await?);
     remove_all()?;
     docker(&["network", "rm", "nebula"])
 }
 
 /// A pass that changes nothing: observe and plan, as the worker does.
-async fn idle_pass(client: &Client, host: &str) -> Outcome<Measured> {
+async fn idle_pass(client: &Client, host: &str) -> Outcome<Figure> {
     let Info::Answer { bytes, .. } = client.info("bench", None).await? else {
         return Err("no answer".into());
     };
@@ -102,7 +104,7 @@ async fn idle_pass(client: &Client, host: &str) -> Outcome<Measured> {
         }
     }
     let what = "a pass over 60 containers that changes nothing";
-    Ok(Measured { what, unit: "ms", nebula: median(times), compared: None })
+    Ok(Figure::new(what, "ms", median(times)))
 }
 
 fn run_by_hand(app: usize, replica: usize, image: &str) -> Result<(), String> {

@@ -2,7 +2,8 @@
 //! core, what it writes, and how soon after its start it asks the manager.
 
 use crate::containers::{docker, remove_all, running};
-use crate::{APPS, Manager, Measured, Outcome, PASSWORD, Process, REPLICAS, URL, median, object};
+use crate::results::Figure;
+use crate::{APPS, Manager, Outcome, PASSWORD, Process, REPLICAS, URL, median, object};
 use nebula::client::Noun;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -27,9 +28,10 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(crate) async fn measure(
     manager: &Manager,
     folder: &Path,
-    results: &mut Vec<Measured>,
+    figures: &mut Vec<Figure>,
 ) -> Outcome<()> {
-    let Manager { client, apps, image, .. } = manager;
+    let Manager { server, apps, image, .. } = manager;
+    let client = &server.client;
     let host = std::env::var("NEBULA_TEST_DOCKER_HOST")?;
     docker(&["pull", "-q", image])?;
     client.update(Noun::DeviceGroup, "bench", &object(json!({"apps": apps}))).await?;
@@ -51,21 +53,16 @@ pub(crate) async fn measure(
     let rewritten = times(&data)?.iter().filter(|(name, at)| files.get(*name) != Some(*at)).count();
     let megabytes = resident_kilobytes(id)? / 1024.0;
     drop(worker);
-    let mut push = |what, unit, nebula, compared| {
-        results.push(Measured { what, unit, nebula, compared });
+    let mut push = |what, unit, value, limit| {
+        figures.push(Figure::new(what, unit, value).at_most(limit));
     };
-    push(
-        "idle worker of 60 containers, resident, to its limit",
-        "MB",
-        megabytes,
-        Some(LIMIT_MEGABYTES),
-    );
-    push("the same, of a core, to its limit", "%", busy, Some(LIMIT_PERCENT_OF_A_CORE));
-    push("the same, written to disk in 65 s (limit 0)", "kB", kilobytes, None);
+    push("idle worker of 60 containers, resident", "MB", megabytes, LIMIT_MEGABYTES);
+    push("the same, of a core", "%", busy, LIMIT_PERCENT_OF_A_CORE);
+    push("the same, written to disk in 65 s", "kB", kilobytes, 0.0);
     #[expect(clippy::cast_precision_loss, reason = "a handful of files")]
-    push("the same, files written in 65 s (limit 0)", "files", rewritten as f64, None);
+    push("the same, files written in 65 s", "files", rewritten as f64, 0.0);
     for (what, with_state, with_docker) in [
-        ("worker's start to first check-in, to its limit", true, true),
+        ("worker's start to first check-in", true, true),
         ("the same, without state on disk", false, true),
         ("the same, with state and without Docker", true, false),
     ] {
@@ -75,7 +72,7 @@ pub(crate) async fn measure(
             let other = folder.join(format!("start-{number}-{with_docker}"));
             times.push(start_to_check_in(if with_state { &data } else { &other }, host)?);
         }
-        push(what, "ms", median(times), Some(LIMIT_START_MS));
+        push(what, "ms", median(times), LIMIT_START_MS);
     }
     remove_all()?;
     docker(&["network", "rm", "nebula"])

@@ -1,104 +1,100 @@
-//! `/info` under load, against a bare hyper server that returns the same bytes, and a stored user
-//! against the admin.
+//! `/info` of one group under load, with real authentication, against a bare hyper server and nginx
+//! that give the same bytes to everybody.
 
-use crate::{Manager, Measured, Outcome, Process, URL, median};
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use crate::load::{self, Load, Loaded};
+use crate::results::Figure;
+use crate::rivals::{Nginx, start_bare};
+use crate::{ADMIN, Manager, Outcome, URL};
 use nebula::client::Info;
-use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-/// Rounds of each load, alternating, of which the median counts: a shared machine is noisy.
+/// Rounds of each load, in turn, of which the median counts: a shared machine is noisy.
 const ROUNDS: usize = 5;
 /// How long one round takes.
 const ROUND: &str = "3s";
-/// `admin:bench` and `device:bench`.
-const ADMIN: &str = "Authorization: Basic YWRtaW46YmVuY2g=";
-const DEVICE: &str = "Authorization: Basic ZGV2aWNlOmJlbmNo";
+/// For the rate: enough that none waits for another.
+const CONNECTIONS: usize = 64;
+/// For the latency, with rounds that are longer and fewer.
+const MANY_CONNECTIONS: usize = 500;
+const MANY_ROUNDS: usize = 3;
+const MANY_ROUND: &str = "5s";
+/// What is promised.
+const LEAST_TO_BARE: f64 = 0.85;
+const LEAST_TO_NGINX: f64 = 1.0;
+const LIMIT_P99_MS: f64 = 25.0;
 
 pub(crate) async fn measure(
     manager: &Manager,
     folder: &Path,
-    results: &mut Vec<Measured>,
+    figures: &mut Vec<Figure>,
 ) -> Outcome<()> {
-    let Info::Answer { bytes, etag } = manager.client.info("bench", None).await? else {
+    let Info::Answer { bytes, etag } = manager.server.client.info("bench", None).await? else {
         return Err("no answer".into());
     };
-    let known = format!("If-None-Match: {}", etag.ok_or("no ETag")?);
-    let info = format!("{URL}/api/v2/device_groups/bench/info");
-    for (what, body, port, headers) in [
-        ("/info 200, 64 connections, to bare hyper", bytes, 7_002, vec![ADMIN]),
-        ("/info 304, 64 connections, to bare hyper", Vec::new(), 7_003, vec![ADMIN, &known]),
-    ] {
-        let file = folder.join(format!("body-{port}"));
-        std::fs::write(&file, body)?;
-        let bare = Command::new(std::env::current_exe()?)
-            .args(["bare", &format!("127.0.0.1:{port}"), &file.display().to_string()])
-            .spawn()?;
-        let _bare = Process(bare);
-        let plain = format!("http://127.0.0.1:{port}/");
-        results.push(alternate(what, (&info, &headers), (&plain, &headers))?);
+    let etag = etag.ok_or("no ETag")?;
+    let nginx = Nginx::start(folder, 7_004, &bytes).await?;
+    let token = format!("Authorization: Bearer {}", manager.token);
+    for (status, port, body) in [("200", 7_002, bytes.as_slice()), ("304", 7_003, &[])] {
+        let known = |etag: &str| match status {
+            "304" => vec![format!("If-None-Match: {etag}")],
+            _ => Vec::new(),
+        };
+        let _bare = start_bare(folder, port, body).await?;
+        let ours = |credentials: &str| {
+            let mut load =
+                Load::new(format!("{URL}/api/v2/device_groups/bench/info"), &[credentials]);
+            load.headers.extend(known(&etag));
+            load
+        };
+        let (admin, device) = (ours(ADMIN), ours(&token));
+        // Credentials that nobody reads, for requests of the same length.
+        let mut bare = Load::new(format!("http://127.0.0.1:{port}/"), &[&token]);
+        bare.headers.extend(known(&etag));
+        let mut file = Load::new(&nginx.url, &[&token]);
+        file.headers.extend(known(&nginx.etag));
+        // The first request takes the hash; what counts is all that come after it.
+        device.run(CONNECTIONS, "1s")?;
+        let rounds = load::in_turn(&[&admin, &device, &bare, &file], ROUNDS, CONNECTIONS, ROUND)?;
+        push_rates(status, &rounds, figures);
+        if status == "200" {
+            let loads = [&device, &bare, &file];
+            let rounds = load::in_turn(&loads, MANY_ROUNDS, MANY_CONNECTIONS, MANY_ROUND)?;
+            push_latencies(&rounds, figures);
+        }
     }
-    // The first request takes the hash; what counts is all that come after it.
-    requests_a_second(&info, &[DEVICE], "1s")?;
-    let what = "/info 200, a stored user's, to the admin's";
-    results.push(alternate(what, (&info, &[DEVICE]), (&info, &[ADMIN]))?);
     Ok(())
 }
 
-/// Loads one and the other in turn.
-fn alternate(
-    what: &'static str,
-    (nebula, nebula_headers): (&str, &[&str]),
-    (other, other_headers): (&str, &[&str]),
-) -> Outcome<Measured> {
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        ours.push(requests_a_second(nebula, nebula_headers, ROUND)?);
-        theirs.push(requests_a_second(other, other_headers, ROUND)?);
-    }
-    let (nebula, compared) = (median(ours), Some(median(theirs)));
-    Ok(Measured { what, unit: "requests a second", nebula, compared })
+fn push_rates(status: &str, rounds: &[Vec<Loaded>], figures: &mut Vec<Figure>) {
+    let [admin, device, bare, nginx] = rounds else { return };
+    let mut push = |what: &str, ours: &[Loaded], theirs: &[Loaded], limit: Option<f64>| {
+        let figure = Figure::new(format!("{status}, {what}"), "requests/s", load::rate(ours));
+        let figure = figure.beside_at(load::rate(theirs), load::ratio(ours, theirs));
+        figures.push(match limit {
+            Some(limit) => figure.at_least(limit),
+            None => figure,
+        });
+    };
+    push("the admin's, to bare hyper", admin, bare, Some(LEAST_TO_BARE));
+    push("a stored user's, to bare hyper", device, bare, Some(LEAST_TO_BARE));
+    push("the admin's, to nginx", admin, nginx, Some(LEAST_TO_NGINX));
+    push("a stored user's, to nginx", device, nginx, Some(LEAST_TO_NGINX));
+    push("a stored user's, to the admin's", device, admin, None);
 }
 
-fn requests_a_second(url: &str, headers: &[&str], time: &str) -> Outcome<f64> {
-    let mut command = Command::new("wrk");
-    command.args(["-t1", "-c64", "-d", time]).stdin(Stdio::null());
-    for header in headers {
-        command.args(["-H", header]);
-    }
-    let output = command.arg(url).output()?;
-    let text = String::from_utf8(output.stdout)?;
-    if text.contains("Non-2xx") && !headers.iter().any(|header| header.starts_with("If-None")) {
-        return Err(format!("refused: {text}").into());
-    }
-    let line = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
-    Ok(line.ok_or(format!("wrk says: {text}"))?.trim().parse()?)
-}
-
-/// The server to compare with: hyper, answering every request with the same bytes.
-pub(crate) async fn bare(address: SocketAddr, file: &str) -> Outcome<()> {
-    let body = Bytes::from(std::fs::read(file)?);
-    let status = if body.is_empty() { 304 } else { 200 };
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    loop {
-        let (connection, _) = listener.accept().await?;
-        let body = body.clone();
-        let service = service_fn(move |_| {
-            let reply = hyper::Response::builder()
-                .status(status)
-                .header("content-type", "application/json")
-                .header("etag", "\"0123456789abcdef0123456789abcdef\"")
-                .body(Full::new(body.clone()));
-            async move { Ok::<_, Infallible>(reply.unwrap_or_default()) }
-        });
-        tokio::spawn(async move {
-            let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-            let _ = server.serve_connection(TokioIo::new(connection), service).await;
-        });
-    }
+fn push_latencies(rounds: &[Vec<Loaded>], figures: &mut Vec<Figure>) {
+    let [device, bare, nginx] = rounds else { return };
+    let p99 = |what: &str, rounds| {
+        Figure::new(
+            format!("200, {what}, {MANY_CONNECTIONS} connections, p99"),
+            "ms",
+            load::p99_ms(rounds),
+        )
+    };
+    figures.push(p99("a stored user's", device).at_most(LIMIT_P99_MS));
+    figures.push(p99("bare hyper's", bare));
+    figures.push(p99("nginx's", nginx));
+    let what = format!("200, a stored user's, {MANY_CONNECTIONS} connections, to bare hyper");
+    let figure = Figure::new(what, "requests/s", load::rate(device));
+    figures.push(figure.beside_at(load::rate(bare), load::ratio(device, bare)));
 }

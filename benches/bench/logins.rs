@@ -1,6 +1,7 @@
 //! What a good client feels of a hundred wrong logins a second.
 
-use crate::{Measured, Outcome, PASSWORD, URL};
+use crate::results::Figure;
+use crate::{Outcome, PASSWORD, URL, percentile};
 use nebula::client::{Client, Credentials};
 use nebula::config::Secret;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ const GOOD_EVERY: Duration = Duration::from_millis(5);
 /// A hundred a second.
 const BAD_EVERY: Duration = Duration::from_millis(10);
 
-pub(crate) async fn measure(results: &mut Vec<Measured>) -> Outcome<()> {
+pub(crate) async fn measure(figures: &mut Vec<Figure>) -> Outcome<()> {
     let answered = Arc::new(AtomicU32::new(0));
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -32,14 +33,13 @@ pub(crate) async fn measure(results: &mut Vec<Measured>) -> Outcome<()> {
         ("a good client's /info, p50, 100 wrong logins a second, to none", 50),
         ("a good client's /info, p99, 100 wrong logins a second, to none", 99),
     ] {
-        let nebula = percentile(&mut with, percent);
-        let compared = Some(percentile(&mut without, percent));
-        results.push(Measured { what, unit: "ms", nebula, compared });
+        let figure = Figure::new(what, "ms", percentile(&mut with, percent));
+        figures.push(figure.beside(percentile(&mut without, percent)));
     }
     let answered = f64::from(answered.load(Ordering::Relaxed));
     let rate = answered / (f64::from(ROUNDS) * ROUND.as_secs_f64());
     let what = "wrong logins that were answered";
-    results.push(Measured { what, unit: "a second", nebula: rate, compared: None });
+    figures.push(Figure::new(what, "a second", rate));
     Ok(())
 }
 
@@ -104,9 +104,4 @@ fn guess(answered: &Arc<AtomicU32>) -> JoinSet<()> {
         }
     });
     guessers
-}
-
-fn percentile(values: &mut [f64], percent: usize) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[(values.len() * percent / 100).min(values.len() - 1)]
 }

@@ -1,72 +1,115 @@
 //! What `make bench` measures, as ratios against something that anyone can run, in one run on one
-//! machine. It runs inside `scripts/with-services docker registry images`.
+//! machine, and against what is promised. It runs inside `scripts/with-services`.
 //!
 //! - `containers`: create-to-running of 60 containers against `docker run` of the same containers,
 //!   and a pass over them that changes nothing;
 //! - `idle`: a worker with nothing to do, against what is promised of it: resident memory, share
 //!   of a core, what it writes to disk; and from its start to its first check-in;
-//! - `info`: `/info`, 200 and 304, of the admin against a bare hyper server that returns the same
-//!   bytes, and of a stored user against the admin, each loaded by `wrk` on the same cores;
-//! - `logins`: the latency of a good client while others guess passwords, against without.
+//! - `info`: `/info`, 200 and 304, of the admin and of a stored user against a bare hyper server and
+//!   nginx that give the same bytes, each loaded by `wrk` on the same cores;
+//! - `logins`: the latency of a good client while others guess passwords, against without;
+//! - `groups`: `/info` over 10,000 groups against one of them;
+//! - `parked`: 10,000 waiting devices on one manager and on three: from change to device, memory,
+//!   processor time; and as many as the limit of open files allows;
+//! - `managers`: how soon a second manager shows a write, by change stream and without;
+//! - `reads`: what a manager reads from `MongoDB` a minute, with devices and without.
 //!
-//! Arguments choose among the four; without any, all are measured.
+//! Arguments choose among them; without any, all are measured. The results are printed and kept in
+//! `target/bench` as a file named by date. `compare FILE FILE` prints the second beside the first.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
+#![expect(clippy::print_stderr, reason = "its progress is none of its output")]
 
 mod containers;
+mod groups;
 mod idle;
 mod info;
+mod load;
 mod logins;
+mod managers;
+#[expect(dead_code, reason = "the tests need more of it")]
+#[path = "../../tests/mongo_servers/servers.rs"]
+mod mongo_servers;
+mod parked;
+mod reads;
+mod results;
+mod rivals;
+mod server;
 
-use nebula::client::{Client, Credentials, Noun};
-use nebula::config::Secret;
+use nebula::client::Noun;
+use results::Results;
 use serde_json::{Map, Value, json};
+use server::Server;
 use std::path::Path;
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::process::{Child, ExitCode};
 
 /// Apps and replicas of the group that is measured.
 const APPS: usize = 20;
 const REPLICAS: usize = 3;
 const URL: &str = "http://127.0.0.1:7001";
 const PASSWORD: &str = "bench";
+/// `admin:bench`.
+const ADMIN: &str = "Authorization: Basic YWRtaW46YmVuY2g=";
+/// Where results are kept.
+const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench");
+/// The parts, in their order.
+const PARTS: [&str; 8] =
+    ["containers", "idle", "info", "logins", "groups", "parked", "managers", "reads"];
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-fn main() -> Outcome<()> {
+fn main() -> Outcome<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match arguments.first().map(String::as_str) {
-        Some("bare") => runtime.block_on(info::bare(arguments[1].parse()?, &arguments[2])),
-        _ => runtime.block_on(measure(&arguments)),
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["bare", address, file] => runtime.block_on(rivals::bare(address.parse()?, file))?,
+        ["compare", before, after] => {
+            let before = Results::read(Path::new(before))?;
+            print!("{}", Results::read(Path::new(after))?.text(&[before]));
+        }
+        parts => return runtime.block_on(measure(parts)),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn measure(parts: &[String]) -> Outcome<()> {
-    nebula::client::install_crypto_provider();
-    let folder = tempfile::tempdir()?;
-    let manager = Manager::start(folder.path()).await?;
-    let is_wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
-    let mut results = Vec::new();
-    if is_wanted("containers") {
-        containers::measure(&manager, folder.path(), &mut results).await?;
+async fn measure(wanted: &[&str]) -> Outcome<ExitCode> {
+    if let Some(unknown) = wanted.iter().find(|part| !PARTS.contains(part)) {
+        return Err(format!("there is no part `{unknown}`; there are {}", PARTS.join(", ")).into());
     }
-    if is_wanted("idle") {
-        idle::measure(&manager, folder.path(), &mut results).await?;
+    nebula::client::install_crypto_provider();
+    let earlier = Results::read_all(Path::new(RESULTS))?;
+    let mut results = Results::new();
+    for part in PARTS.iter().filter(|part| wanted.is_empty() || wanted.contains(part)) {
+        results.part(part, async |figures| measure_part(part, figures).await).await;
+    }
+    println!("\n{}", results.text(&earlier));
+    println!("kept in {}", results.write(Path::new(RESULTS))?.display());
+    Ok(if results.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Each part has managers of its own, so that none finds what another left.
+async fn measure_part(part: &str, figures: &mut Vec<results::Figure>) -> Outcome<()> {
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path();
+    match part {
+        "parked" => return parked::measure(folder, figures).await,
+        "managers" => return managers::measure(figures).await,
+        "reads" => return reads::measure(figures).await,
+        _ => {}
+    }
+    let manager = Manager::start(folder).await?;
+    match part {
+        "containers" => return containers::measure(&manager, folder, figures).await,
+        "idle" => return idle::measure(&manager, folder, figures).await,
+        _ => {}
     }
     let group = object(json!({ "apps": manager.apps }));
-    manager.client.update(Noun::DeviceGroup, "bench", &group).await?;
-    if is_wanted("info") {
-        info::measure(&manager, folder.path(), &mut results).await?;
+    manager.server.client.update(Noun::DeviceGroup, "bench", &group).await?;
+    match part {
+        "info" => info::measure(&manager, folder, figures).await,
+        "logins" => logins::measure(figures).await,
+        _ => groups::measure(&manager, folder, figures).await,
     }
-    if is_wanted("logins") {
-        logins::measure(&mut results).await?;
-    }
-    println!("\n{:<62} {:>11} {:>11} {:>7}", "", "nebula", "compared", "ratio");
-    for result in &results {
-        println!("{result}");
-    }
-    Ok(())
 }
 
 /// A process that ends with the measurement.
@@ -81,33 +124,18 @@ impl Drop for Process {
 
 /// A manager with the apps, an empty device group `bench`, and a user `device` who may read it.
 struct Manager {
-    client: Client,
+    server: Server,
     apps: Vec<String>,
     image: String,
-    _process: Process,
+    /// The user's.
+    token: String,
 }
 
 impl Manager {
     async fn start(folder: &Path) -> Outcome<Self> {
-        let process = Command::new(env!("CARGO_BIN_EXE_nebula"))
-            .arg("manager")
-            .env("NEBULA_LISTEN", "127.0.0.1:7001")
-            .env("NEBULA_DATA_DIR", folder.join("manager"))
-            .env("BASIC_AUTH_USER", "admin")
-            .env("BASIC_AUTH_PASSWORD", PASSWORD)
-            .env("RUST_LOG", "warn")
-            .spawn()?;
-        let process = Process(process);
-        let password = Secret::new(PASSWORD.to_owned());
-        let credentials = Credentials::Basic { user: "admin".to_owned(), password };
-        let client = Client::new(URL, &credentials, Duration::from_secs(30))?;
-        let begun = Instant::now();
-        while client.status().await.is_err() {
-            if begun.elapsed() > Duration::from_secs(30) {
-                return Err("the manager does not answer".into());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let data = folder.join("manager").display().to_string();
+        let server = Server::start(7_001, &[("NEBULA_DATA_DIR", &data)]).await?;
+        let client = &server.client;
         let site = std::env::var("NEBULA_TEST_SITE").unwrap_or_else(|_| "site".to_owned());
         let image = format!("{site}:nocheck");
         let mut apps = Vec::new();
@@ -121,29 +149,12 @@ impl Manager {
         }
         client.create(Noun::DeviceGroup, "bench", &Map::new()).await?;
         let user = object(json!({ "password": PASSWORD }));
-        client.create(Noun::User, "device", &user).await?;
+        let user = client.create(Noun::User, "device", &user).await?.content;
+        let token = user.get("generated").and_then(|made| made.get("token")?.as_str());
+        let token = token.ok_or("a new user has no token")?.to_owned();
         let grants = json!({ "group_members": ["device"], "device_groups": { "bench": "ro" } });
         client.create(Noun::UserGroup, "devices", &object(grants)).await?;
-        Ok(Self { client, apps, image, _process: process })
-    }
-}
-
-/// One line of the outcome.
-struct Measured {
-    what: &'static str,
-    unit: &'static str,
-    nebula: f64,
-    compared: Option<f64>,
-}
-
-impl std::fmt::Display for Measured {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { what, unit, nebula, compared } = self;
-        write!(f, "{:<62} {nebula:>11.2}", format!("{what} ({unit})"))?;
-        match compared {
-            Some(compared) => write!(f, " {compared:>11.2} {:>7.2}", nebula / compared),
-            None => Ok(()),
-        }
+        Ok(Self { server, apps, image, token })
     }
 }
 
@@ -157,4 +168,9 @@ fn object(value: Value) -> Map<String, Value> {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+fn percentile(values: &mut [f64], percent: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[(values.len() * percent / 100).min(values.len() - 1)]
 }
