@@ -17,7 +17,7 @@ const KILLS: usize = 8;
 
 /// Apps of one client that a group lists.
 const LISTED: usize = 40;
-/// How long a replica set is without a primary by MongoDB's own settings, and longer than a manager
+/// How long a replica set is without a primary by `MongoDB`'s own settings, and longer than a manager
 /// goes on trying.
 const ELECTION: Duration = Duration::from_secs(8);
 
@@ -82,7 +82,7 @@ async fn inv_01_what_was_acknowledged_outlives_every_fault() {
 }
 
 /// The primary goes while each manager writes, no other one is there for as long as an election
-/// takes by MongoDB's own settings, and nothing is written afterwards that would hide what went
+/// takes by `MongoDB`'s own settings, and nothing is written afterwards that would hide what went
 /// amiss.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn inv_02_what_a_lost_primary_left_half_done_is_shown_by_all() {

@@ -121,7 +121,7 @@ async fn until_served(
                     .iter()
                     .any(|status| head.starts_with(&format!("HTTP/1.1 {status} ")));
                 assert!(is_shed, "{head}{body}");
-                header(&head, "retry-after").expect("when to come again")
+                f64::from(header::<u32>(&head, "retry-after").expect("when to come again"))
             }
             // Nobody is there, or nobody has time.
             Ok(Err(_)) | Err(_) => 1.0,
@@ -143,7 +143,7 @@ async fn ask(address: &str, who: &str) -> std::io::Result<(TcpStream, String, Va
     loop {
         let text = String::from_utf8_lossy(&answer);
         if let Some((head, body)) = text.split_once("\r\n\r\n")
-            && header(head, "content-length").is_none_or(|length| body.len() as f64 >= length)
+            && header(head, "content-length").is_none_or(|length: usize| body.len() >= length)
         {
             let body = serde_json::from_str(body).unwrap_or_default();
             return Ok((stream, head.to_owned(), body));
@@ -155,7 +155,7 @@ async fn ask(address: &str, who: &str) -> std::io::Result<(TcpStream, String, Va
 }
 
 /// A header that is a number.
-fn header(head: &str, name: &str) -> Option<f64> {
+fn header<T: std::str::FromStr<Err: std::fmt::Debug>>(head: &str, name: &str) -> Option<T> {
     let value = head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     value.map(|value| value.parse().expect("a number"))
 }
