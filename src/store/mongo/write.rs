@@ -1,8 +1,8 @@
 //! How something is written; why in these steps stands at the head of the module above.
 //!
-//! The change itself and the note of it are acknowledged by most members. What only orders writes,
-//! taking revisions and stamping, need not be waited for: lost in an election, it is made anew, and
-//! later revisions are higher because time went on.
+//! The change itself, its last revision and the note of it are acknowledged by most members. The
+//! first revision and the stamp need not be waited for: lost in an election, the one is given out
+//! anew, and the other is there when the note is, or not missed.
 
 use super::super::{Cause, Kind, Object, StoreError, Written};
 use super::connection::{Connection, Prepared, failed, is_duplicate};
@@ -123,7 +123,9 @@ impl Connection {
     /// A write whose revisions are above one of another store.
     pub(super) async fn begin_above(&self, above: Revision) -> Result<Write, StoreError> {
         let (prepared, mut session) = self.begin_reading().await?;
-        let first = take_revision(&prepared, &mut session, above).await?;
+        // Lost in an election, it is given out once more; the second one is higher in any case.
+        let concern = WriteConcern::nodes(1);
+        let first = take_revision(&prepared, &mut session, above, concern).await?;
         Ok(Write { prepared, session, first })
     }
 }
@@ -334,7 +336,10 @@ impl Write {
         touched: &Touched<'_>,
     ) -> Result<Revision, StoreError> {
         let operation = "order a write";
-        let last = take_revision(&self.prepared, &mut self.session, self.first).await?;
+        // On most members before the note says it: a database whose last revision is lower than that
+        // of a note would look to every manager as if it were behind, until the next write.
+        let concern = WriteConcern::majority();
+        let last = take_revision(&self.prepared, &mut self.session, self.first, concern).await?;
         for (kind, filter) in stamped {
             let mut filter = filter.clone();
             filter.insert(REVISION, signed(self.first));
@@ -399,6 +404,7 @@ async fn take_revision(
     prepared: &Prepared,
     session: &mut ClientSession,
     above: Revision,
+    concern: WriteConcern,
 ) -> Result<Revision, StoreError> {
     let operation = "take a revision";
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -410,7 +416,7 @@ async fn take_revision(
         .find_one_and_update(doc! { ID: REVISION }, vec![doc! { "$set": { "value": next } }])
         .upsert(true)
         .return_document(ReturnDocument::After)
-        .write_concern(WriteConcern::nodes(1))
+        .write_concern(concern)
         .session(session)
         .await
         .map_err(failed(operation))?;
