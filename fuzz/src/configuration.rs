@@ -78,8 +78,17 @@ fn with_other_secrets(file: &[u8]) -> Option<Vec<u8>> {
                 DeValue::String(secret) => secret != "skip" && !literal.contains('\\'),
                 _ => false,
             };
-            if plain {
-                changed.replace_range(value.span(), &masked(literal));
+            // Of an address only the user and password are secret; what is left of another address
+            // may be none.
+            let secret = match literal.split_once("://").zip(literal.rsplit_once('@')) {
+                Some(((scheme, _), (before, _))) => scheme.len() + 3..before.len(),
+                None => 0..literal.len(),
+            };
+            let is_address = key.name == "mongo_url";
+            if plain && (!is_address || (secret.start > 0 && !literal.contains('%'))) {
+                let start = value.span().start;
+                let masked = masked(&literal[secret.clone()]);
+                changed.replace_range(start + secret.start..start + secret.end, &masked);
             }
         }
     }

@@ -11,7 +11,8 @@ use mongodb::options::IndexOptions;
 use mongodb::{Client, Collection, Database, IndexModel};
 use nebula::config::Secret;
 use nebula::model::{App, DeviceGroup, Revision};
-use nebula::modes::manager::{Config, Limits, open_store};
+use nebula::modes::manager::config::{Config, Mongo};
+use nebula::modes::manager::{Limits, open_store};
 use nebula::store::{Kind, MongoSettings, MongoStore, Noun, Store, StoreError, Told};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -175,7 +176,8 @@ async fn twins_that_refuse_an_index_stop_nobody() {
 
 /// A manager over a database, which hears of others' writes within two seconds in any case.
 async fn manager_over(url: &str, database: &str, folder: &TempDir) -> Manager {
-    let mongo = Some(settings(url, database));
+    let MongoSettings { url, database, max_pool_size } = settings(url, database);
+    let mongo = Some(Mongo { url, database, max_pool_size });
     let config = Config { mongo, cache_time: Duration::from_secs(1), ..config(folder.path()) };
     let store = open_store(&config).await.unwrap();
     Manager::over(config, store, Limits::default()).await

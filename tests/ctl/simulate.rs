@@ -322,8 +322,9 @@ fn a_manager_without_a_place_left_is_measured_all_the_same() {
     let (code, result, err) = simulate(&user, run);
     assert_eq!(code, Some(1), "{err}");
     assert!(err.contains("devices never got an answer"), "{err}");
+    // Those that found a place gave it free, and others found it; not all in this time.
     let connected = result["connected"].as_u64().expect("a number");
-    assert!((1..30).contains(&connected), "{result:#}");
+    assert!((1..60).contains(&connected), "{result:#}");
     assert!(result["errors"]["503"].as_u64() >= Some(1), "{result:#}");
     let of_manager = &result["managers"][0];
     assert!(of_manager["connections_refused"].as_f64() >= Some(1.0), "{of_manager}");

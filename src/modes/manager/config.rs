@@ -6,9 +6,7 @@
 //! Invariant: a manager that must authenticate has at least one way to do so.
 
 use crate::config::{ConfigError, Credentials, Inputs, Secret, Settings, tables};
-use crate::store::MongoSettings;
 use ipnet::IpNet;
-use mongodb::options::ConnectionString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,7 +33,18 @@ pub struct Config {
     /// How many device groups are kept in memory, at least one.
     pub cache_max_size: u64,
     /// The database in `MongoDB`; none when the embedded store is used.
-    pub mongo: Option<MongoSettings>,
+    pub mongo: Option<Mongo>,
+}
+
+/// A `MongoDB` and how it is used.
+#[derive(Debug, Clone)]
+pub struct Mongo {
+    /// The connection string, with its credentials.
+    pub url: Secret<String>,
+    /// The database.
+    pub database: String,
+    /// Connections at most.
+    pub max_pool_size: u32,
 }
 
 /// The files that HTTPS needs.
@@ -72,7 +81,7 @@ impl Config {
                 cache_time: settings.seconds("cache_time"),
                 cache_max_size: settings.number("cache_max_size"),
                 mongo: match mongo_url {
-                    Some(url) => Some(MongoSettings {
+                    Some(url) => Some(Mongo {
                         url,
                         database: settings.text("schema_name")?,
                         max_pool_size: settings.number("mongo_max_pool_size").try_into().ok()?,
@@ -85,10 +94,11 @@ impl Config {
     }
 }
 
-/// The connection string, if it is one. The reason never holds it: a password is in it.
+/// The connection string, if it looks like one; the driver says of its options whether they are. The
+/// reason never holds it: a password is in it.
 fn mongo_url(settings: &mut Settings) -> Option<Secret<String>> {
     let url = settings.secret("mongo_url")?;
-    if ConnectionString::parse(url.expose()).is_ok() {
+    if is_connection_string(url.expose()) {
         return Some(url);
     }
     settings.refuse(
@@ -96,6 +106,28 @@ fn mongo_url(settings: &mut Settings) -> Option<Secret<String>> {
         "must be a MongoDB connection string, as in `mongodb://user:password@host:27017/?replicaSet=rs0`, with `%`, `@`, `:` and `/` in a user or password percent-encoded; unset it to use the embedded store under `data_dir`",
     );
     None
+}
+
+/// A scheme, a user and password whose special letters are encoded, if there are any, and a host.
+fn is_connection_string(url: &str) -> bool {
+    let schemes = ["mongodb://", "mongodb+srv://"];
+    let Some(rest) = schemes.iter().find_map(|scheme| url.strip_prefix(scheme)) else {
+        return false;
+    };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let after = &rest[authority.len()..];
+    // A `/` in a password ends the authority too early, and leaves an `@` behind it.
+    let path = after.split('?').next().unwrap_or_default();
+    let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let is_encoded = |part: &str| {
+        let mut escapes = part.split('%').skip(1);
+        !part.contains('@')
+            && escapes.all(|escape| {
+                let digits = escape.as_bytes().get(..2);
+                digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+            })
+    };
+    !hosts.is_empty() && !path.contains('@') && user.split(':').count() <= 2 && is_encoded(user)
 }
 
 fn require_a_way_in(settings: &mut Settings, auth_enabled: bool) {

@@ -43,7 +43,7 @@ pub use config::Config;
 pub use limits::Limits;
 pub use tls::TlsError;
 
-use crate::store::{KeptStore, MongoStore, OpenError, SqliteStore, Store};
+use crate::store::{KeptStore, MongoSettings, MongoStore, OpenError, SqliteStore, Store};
 use audit::Audit;
 use auth::Authenticator;
 use declarations::{Declarations, Memories};
@@ -104,7 +104,10 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
     let Some(settings) = &config.mongo else {
         return Ok(Arc::new(SqliteStore::open(&config.data_dir).await?));
     };
-    let store: Arc<dyn Store> = Arc::new(MongoStore::new(settings.clone()));
+    let config::Mongo { url, database, max_pool_size } = settings.clone();
+    let settings = MongoSettings { url, database, max_pool_size };
+    settings.check()?;
+    let store: Arc<dyn Store> = Arc::new(MongoStore::new(settings));
     match KeptStore::open(Arc::clone(&store), &config.data_dir) {
         Ok(kept) => Ok(Arc::new(kept)),
         Err(error) => {

@@ -45,8 +45,11 @@ const SILENCE: Duration = Duration::from_secs(6);
 const UNFINISHED: Duration = Duration::from_secs(3);
 /// What comes without a revision is gathered for this long, for it seldom comes alone.
 const GATHERED: Duration = Duration::from_millis(200);
-/// What could not be ordered is tried again after this.
-const ORDERED_AGAIN: Duration = Duration::from_secs(10);
+/// What could not be ordered is tried again after this, then after twice as long each time: soon
+/// after an election, seldom for whoever may not write.
+const ORDERED_AGAIN: Duration = Duration::from_millis(500);
+/// The same at most.
+const ORDERED_AGAIN_LAST: Duration = Duration::from_secs(30);
 /// Revisions are about milliseconds. One that is older than the last by more than this is of a
 /// database that went back; managers' clocks and notes on their way differ by less.
 const GONE_BACK: u64 = 60_000;
@@ -428,6 +431,8 @@ struct Disorder {
     unordered: Unordered,
     /// When what is gathered is ordered.
     due: Option<Instant>,
+    /// Times in a row that it could not be.
+    failures: u32,
 }
 
 impl Disorder {
@@ -439,6 +444,7 @@ impl Disorder {
             noted: VecDeque::new(),
             unordered: Unordered::default(),
             due: None,
+            failures: 0,
         }
     }
 
@@ -536,11 +542,16 @@ impl Disorder {
         }
         let everything = unordered.everything;
         match self.connection.order(unordered).await {
-            Ok(revision) => tracing::info!(%revision, everything, "foreign writes put in order"),
+            Ok(revision) => {
+                tracing::info!(%revision, everything, "foreign writes put in order");
+                self.failures = 0;
+            }
             Err(error) => {
                 tracing::warn!(%error, "foreign writes could not be put in order yet");
                 self.unordered.everything = true;
-                self.due = Some(now + ORDERED_AGAIN);
+                let wait = ORDERED_AGAIN.saturating_mul(1 << self.failures.min(10));
+                self.due = Some(Instant::now() + wait.min(ORDERED_AGAIN_LAST));
+                self.failures = self.failures.saturating_add(1);
             }
         }
     }

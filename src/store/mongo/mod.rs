@@ -22,7 +22,8 @@ mod write;
 
 use super::transfer::{Exported, Import, Imported};
 use super::{
-    Changes, GroupSnapshot, Kind, KnownGroups, Object, Store, StoreError, UserSnapshot, Written,
+    Changes, GroupSnapshot, Kind, KnownGroups, Object, OpenError, Store, StoreError, UserSnapshot,
+    Written,
 };
 use crate::model::{DeviceGroup, Revision, Secret};
 use async_trait::async_trait;
@@ -30,6 +31,7 @@ use connection::{Connection, failed};
 use documents::{ID, collection, name_key, named, read, to_object};
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::options::ConnectionString;
 use mongodb::{ClientSession, Collection};
 use std::path::Path;
 use std::sync::Arc;
@@ -52,6 +54,14 @@ pub struct MongoSettings {
     pub database: String,
     /// Connections at most.
     pub max_pool_size: u32,
+}
+
+impl MongoSettings {
+    /// Refuses a connection string that will never do, without asking anybody.
+    pub fn check(&self) -> Result<(), OpenError> {
+        let parsed = ConnectionString::parse(self.url.expose());
+        parsed.map(|_| ()).map_err(|error| OpenError::Url(Box::new(error)))
+    }
 }
 
 /// A store in a `MongoDB` database. Cheap to clone; clones share their connections.

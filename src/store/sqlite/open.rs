@@ -73,6 +73,9 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
+    /// The connection string of a database elsewhere.
+    #[error("`mongo_url` is no connection string that can be used")]
+    Url(#[source] Box<mongodb::error::Error>),
     /// Another process has the lock.
     #[error("another manager runs on this data folder: it has locked `{}`", path.display())]
     Locked {
