@@ -75,6 +75,9 @@ pub enum Cause {
     /// The database refused, or is not in reach.
     #[error(transparent)]
     Mongo(#[from] Box<mongodb::error::Error>),
+    /// A collection was dropped, and its content is waited for.
+    #[error("a collection was dropped and is not whole again yet")]
+    Restoring,
     /// No answer in time.
     #[error("it did not answer in time")]
     TooSlow,

@@ -235,6 +235,82 @@ async fn foreign_writes_are_shown(url: &str, by: &str) {
     assert_eq!(group["device_group_id"], 3, "only what orders it changed");
 }
 
+/// What cannot be read harms nobody else.
+#[tokio::test]
+async fn broken_documents_lock_nobody_out_and_hold_no_prune_up() {
+    let (url, name, folder) = (shared_url(), fresh_database_name(), TempDir::new().unwrap());
+    let database = database(&url, &name).await;
+    let manager = manager_over(&url, &name, &folder).await;
+    manager.create_group("eu", &[]).await;
+    // A user with a token of the original's form stands behind one that cannot be read.
+    let given = json!({ "token": "of-the-original", "password": "p" });
+    assert_eq!(manager.send("POST", "/users/dev", given).await.0, 200);
+    let grants = json!({ "group_members": ["dev"], "device_groups": { "eu": "ro" } });
+    assert_eq!(manager.send("POST", "/user_groups/devices", grants).await.0, 200);
+    let users = database.collection::<Document>("nebula_users");
+    users.insert_one(doc! { "user_name": "broken", "password": 5 }).await.unwrap();
+    let groups = database.collection::<Document>("nebula_device_groups");
+    let odd = doc! { "device_group": "odd", "device_group_id": 1, "prune_id": "1", "apps": [], "cron_jobs": [] };
+    groups.insert_one(odd).await.unwrap();
+    let path = "/api/v2/device_groups/eu/info";
+    let right = manager.request_as("Bearer of-the-original", "GET", path).send().await.unwrap();
+    assert_eq!(right.status(), 200);
+    let wrong = manager.request_as("Bearer x", "GET", path).send().await.unwrap();
+    let (status, answer) = crate::harness::read(wrong).await;
+    assert_eq!(status, 401);
+    assert!(!answer.to_string().contains("broken"), "{answer}");
+    let (status, pruned) = manager.send("POST", "/prune", Value::Null).await;
+    assert_eq!((status, &pruned["prune_ids"]), (202, &json!({ "eu": 2 })));
+}
+
+#[tokio::test]
+async fn environment_values_of_any_type_are_texts() {
+    let (url, name) = (shared_url(), fresh_database_name());
+    let apps = database(&url, &name).await.collection::<Document>("nebula_apps");
+    let env = doc! { "PORT": 8080, "RATE": 0.5, "ON": true, "NAME": "x" };
+    let app = doc! { "app_id": 1, "app_name": "web", "docker_image": "a", "env_vars": env };
+    apps.insert_one(app).await.unwrap();
+    let app = open(&url, &name).find::<App>("web").await.unwrap().unwrap();
+    let body = serde_json::to_value(&app).unwrap();
+    let expected = json!({ "PORT": "8080", "RATE": "0.5", "ON": "True", "NAME": "x" });
+    assert_eq!(body["env_vars"], expected);
+}
+
+/// A collection that is dropped under a manager is being restored: devices are told of all of it or
+/// nothing.
+#[tokio::test]
+async fn inv_20_dropped_collection_empties_no_device() {
+    let (url, name, folder) = (shared_url(), fresh_database_name(), TempDir::new().unwrap());
+    let manager = manager_over(&url, &name, &folder).await;
+    manager.create_app("web").await;
+    manager.create_group("eu", &["web"]).await;
+    let before = until_info(&manager, "made", |info| info["apps_list"] == json!(["web"])).await;
+    let apps = database(&url, &name).await.collection::<Document>("nebula_apps");
+    let web = apps.find_one(doc! {}).await.unwrap().unwrap();
+    apps.drop().await.unwrap();
+    let (begun, mut ticks) = (Instant::now(), interval(EACH));
+    let is_whole = |info: &Value| info["apps_list"] == json!(["web"]);
+    // For as long as a manager takes to put in order what was written without it, and longer.
+    while begun.elapsed() < Duration::from_secs(3) {
+        ticks.tick().await;
+        let answer = manager.request("GET", "/api/v2/device_groups/eu/info").send().await.unwrap();
+        let (status, info) = crate::harness::read(answer).await;
+        assert!(status == 503 || is_whole(&info), "{status} {info}");
+    }
+    apps.insert_one(web).await.unwrap();
+    let (begun, mut ticks) = (Instant::now(), interval(EACH));
+    loop {
+        ticks.tick().await;
+        let answer = manager.request("GET", "/api/v2/device_groups/eu/info").send().await.unwrap();
+        let (status, info) = crate::harness::read(answer).await;
+        assert!(status == 503 || is_whole(&info), "{status} {info}");
+        if status == 200 && info["revision"].as_u64() > Some(before) {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "restored: {info}");
+    }
+}
+
 #[tokio::test]
 async fn backup_of_a_database_is_somebody_elses() {
     let (folder, name) = (TempDir::new().unwrap(), fresh_database_name());

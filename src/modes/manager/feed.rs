@@ -10,11 +10,12 @@
 
 use super::declarations::Declarations;
 use super::metrics::{Metrics, Source};
+use super::reply::causes;
 use crate::model::Revision;
 use crate::store::{Changes, Manner};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// The first wait after the store stopped telling. An election takes seconds, a lost connection
 /// none.
@@ -24,6 +25,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// The shortest time between two questions, however short `cache_time` is: each reads all
 /// collections' sums.
 const SHORTEST_POLL: Duration = Duration::from_millis(500);
+/// How often it is told that the store cannot be followed.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
 /// The longest a store may take to begin telling.
 const BEGIN: Duration = Duration::from_secs(20);
 
@@ -35,7 +38,7 @@ pub(super) async fn follow(
 ) {
     // Half of it, for a write is heard of up to one interval late, and its readers come later.
     let poll = (cache_time / 2).max(SHORTEST_POLL);
-    let (mut last, mut wait) = (None, FIRST_WAIT);
+    let (mut last, mut wait, mut told_at) = (None, FIRST_WAIT, None::<Instant>);
     loop {
         match timeout(BEGIN, declarations.store().changes(last, poll)).await {
             Ok(Ok(None)) => return,
@@ -51,8 +54,14 @@ pub(super) async fn follow(
                     wait = FIRST_WAIT;
                 }
             }
-            Ok(Err(error)) => tracing::debug!(%error, "changes of the store cannot be followed"),
-            Err(_) => tracing::debug!("changes of the store cannot be followed: no answer in time"),
+            // Once a minute: this may be the only word of a wrong address.
+            Ok(Err(error)) if told_at.is_none_or(|told| told.elapsed() >= TOLD_AGAIN) => {
+                told_at = Some(Instant::now());
+                let causes = causes(&error);
+                tracing::warn!(%error, causes, "store cannot be followed; trying again");
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "store cannot be followed"),
+            Err(_) => tracing::debug!("store cannot be followed: no answer in time"),
         }
         metrics.followed_by(Source::None);
         // Not all managers in the same moment.

@@ -134,7 +134,8 @@ pub async fn run(
     let bind_error = |source| ManagerError::Bind { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
     let address = listener.local_addr().map_err(bind_error)?;
-    tracing::info!(%address, https = tls.is_some(), "manager listens");
+    let store = if config.mongo.is_some() { "mongodb" } else { "embedded" };
+    tracing::info!(%address, https = tls.is_some(), store, "manager listens");
     listening(address);
     let (declarations, metrics) = (manager.declarations.clone(), Arc::clone(&manager.metrics));
     let followed = tokio::spawn(feed::follow(declarations, metrics, config.cache_time));

@@ -258,7 +258,8 @@ fn store_failed(failure: &StoreError) -> Response {
     noted(reply, Note::StoreError)
 }
 
-fn causes(failure: &StoreError) -> String {
+/// What lies under a failure of the store, for a line of the log.
+pub(super) fn causes(failure: &StoreError) -> String {
     let first = std::error::Error::source(failure);
     let all = std::iter::successors(first, |cause| cause.source());
     all.map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -235,6 +235,7 @@ impl Streamed {
             // The end of a note is no news.
             (OperationType::Delete | OperationType::Update | OperationType::Replace, None) => {}
             (OperationType::Insert | OperationType::Replace, Some(kind)) => {
+                self.connection.restore_goes_on();
                 self.written(kind, id, revision_of(&document));
             }
             (OperationType::Update, Some(kind)) => {
@@ -243,7 +244,14 @@ impl Streamed {
             }
             (OperationType::Delete, Some(kind)) => self.disorder.deleted(kind, id),
             // A collection or the database was dropped or renamed.
-            _ => self.disorder.found_everything(),
+            _ => {
+                tracing::warn!(
+                    collection = place,
+                    "a collection is gone; devices are told of it when it is back"
+                );
+                self.connection.restore_began();
+                self.disorder.found_everything();
+            }
         }
     }
 
@@ -531,7 +539,8 @@ impl Disorder {
             self.unordered.everything = true;
             self.due.get_or_insert(now);
         }
-        if self.due.is_none_or(|due| now < due) {
+        // What is being restored is put in order when it is whole.
+        if self.due.is_none_or(|due| now < due) || self.connection.is_restoring() {
             return;
         }
         self.due = None;

@@ -13,6 +13,7 @@ use mongodb::{Client, ClientSession, Collection, Database};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 /// How long a member is looked for. An election takes about this long on a good network, and a
 /// call must end soon after.
@@ -21,6 +22,10 @@ const SELECTION: Duration = Duration::from_secs(3);
 const CONNECT: Duration = Duration::from_secs(2);
 /// How often each member is asked whether it lives.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long the content of a dropped collection is waited for. Then it was meant to go.
+const RESTORED_WITHIN: Duration = Duration::from_secs(600);
+/// After the last of what is restored, when it counts as whole.
+const CALM: Duration = Duration::from_secs(4);
 /// A key that is there already.
 const DUPLICATE_KEY: i32 = 11_000;
 
@@ -38,6 +43,8 @@ pub(super) struct Connection {
     written: Mutex<Option<Timestamp>>,
     /// From where what others write is followed again.
     settled: Mutex<Option<Settled>>,
+    /// Until when a collection that was dropped is waited for.
+    restoring: Mutex<Option<Instant>>,
 }
 
 /// A database that was found, and what it can do.
@@ -73,6 +80,7 @@ impl Connection {
             writing: tokio::sync::Mutex::new(()),
             written: Mutex::new(None),
             settled: Mutex::new(None),
+            restoring: Mutex::new(None),
         }
     }
 
@@ -153,6 +161,27 @@ impl Connection {
 
     pub(super) fn settle(&self, settled: Option<Settled>) {
         *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = settled;
+    }
+
+    /// A collection was dropped. Nobody who declares does that; whoever restores a dump does.
+    pub(super) fn restore_began(&self) {
+        let mut restoring = self.restoring.lock().unwrap_or_else(PoisonError::into_inner);
+        *restoring = Some(Instant::now() + RESTORED_WITHIN);
+    }
+
+    /// Something was written: when a dump is being restored, more may come for a moment.
+    pub(super) fn restore_goes_on(&self) {
+        let mut restoring = self.restoring.lock().unwrap_or_else(PoisonError::into_inner);
+        if restoring.is_some_and(|until| Instant::now() < until) {
+            *restoring = Some(Instant::now() + CALM);
+        }
+    }
+
+    /// Whether what there is may be a part of what there will be. Devices that were told of a part
+    /// would stop the rest.
+    pub(super) fn is_restoring(&self) -> bool {
+        let restoring = self.restoring.lock().unwrap_or_else(PoisonError::into_inner);
+        restoring.is_some_and(|until| Instant::now() < until)
     }
 
     /// Waits for a turn to write, but not for long.

@@ -18,6 +18,9 @@ pub(super) const ID: &str = "_id";
 /// The revision of its last change.
 pub(super) const REVISION: &str = "revision";
 
+/// The environment of a container.
+const ENV: &str = "env_vars";
+
 /// Where objects of a kind are kept.
 pub(super) const fn collection(kind: Kind) -> &'static str {
     match kind {
@@ -184,12 +187,31 @@ pub(super) fn to_object(kind: Kind, document: Document) -> Result<Object, StoreE
         if key == ID || key == REVISION {
             continue;
         }
+        let value = if key == ENV { as_texts(value) } else { value };
         // What no object has, such as a date, is none of ours.
         if let Some(value) = to_json(value) {
             body.insert(key, value);
         }
     }
     Object::from_map(kind, body, identity).map_err(unreadable)
+}
+
+/// The original took environment values of any type, and its workers wrote them as Python does.
+fn as_texts(value: Bson) -> Bson {
+    let text = |value: Bson| match value {
+        Bson::Int32(number) => number.to_string().into(),
+        Bson::Int64(number) => number.to_string().into(),
+        Bson::Double(number) => format!("{number:?}").into(),
+        Bson::Boolean(true) => "True".into(),
+        Bson::Boolean(false) => "False".into(),
+        other => other,
+    };
+    match value {
+        Bson::Document(all) => {
+            all.into_iter().map(|(key, value)| (key, text(value))).collect::<Document>().into()
+        }
+        other => other,
+    }
 }
 
 /// The names in a list of names.

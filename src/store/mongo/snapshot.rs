@@ -35,6 +35,9 @@ impl Connection {
         &self,
         name: &str,
     ) -> Result<Option<GroupSnapshot>, StoreError> {
+        if self.is_restoring() {
+            return Err(StoreError::unavailable("show what is being restored", Cause::Restoring));
+        }
         let mut reading = self.reading().await?;
         loop {
             let revision = reading.revision().await?;

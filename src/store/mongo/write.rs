@@ -242,7 +242,12 @@ impl AsyncWork<Written<Vec<DeviceGroup>>> for PruneAll {
         let mut write = connection.begin().await?;
         let groups = write.prepared.collection(collection(Kind::DeviceGroup));
         let raise = doc! { "$inc": { "prune_id": 1 }, "$set": { REVISION: signed(write.first) } };
-        let raised = groups.update_many(doc! {}, raise).session(&mut write.session).await;
+        // A command that meets one that is no number ends there, half done. No device is told of
+        // such a group anyway.
+        let numbers = doc! { "$or": [
+            { "prune_id": { "$type": "number" } }, { "prune_id": { "$exists": false } },
+        ] };
+        let raised = groups.update_many(numbers, raise).session(&mut write.session).await;
         let raised = raised.map_err(failed(operation))?.modified_count;
         let tally = Tally::raised(i64::try_from(raised).unwrap_or_default());
         let prepared = write.prepared.clone();

@@ -422,7 +422,16 @@ impl Authenticator {
             if !is_wanted() {
                 return Err(Denied::Busy);
             }
-            let Some(account) = self.account(&name).await.map_err(Denied::Store)? else { continue };
+            let account = match self.account(&name).await {
+                Ok(Some(account)) => account,
+                Ok(None) => continue,
+                // One that cannot be read is nobody, and must not stand before the others.
+                Err(error @ StoreError::Unreadable { .. }) => {
+                    tracing::error!(%error, "a user cannot log in");
+                    continue;
+                }
+                Err(error) => return Err(Denied::Store(error)),
+            };
             let hash = claim.hash_of(&account).clone();
             is_hashed = true;
             if self.hashing.matches(Lane::Open, claim.secret(), &hash).await? {
