@@ -13,6 +13,7 @@ use nebula::config::Secret;
 use nebula::model::{App, DeviceGroup, Revision};
 use nebula::modes::manager::config::{Config, Mongo};
 use nebula::modes::manager::{Limits, open_store};
+use nebula::store::transfer::Exported;
 use nebula::store::{Kind, MongoSettings, MongoStore, Noun, Store, StoreError, Told};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -172,6 +173,17 @@ async fn twins_that_refuse_an_index_stop_nobody() {
     let store = open(&url, &name);
     store.create(app("other")).await.unwrap();
     assert!(matches!(store.create(app("other")).await, Err(StoreError::AlreadyExists)));
+    // Of two with one name the second is told, and everything else is exported.
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(10);
+    store.export(sender).await.unwrap();
+    let (mut names, mut told) = (Vec::new(), 0);
+    while let Some(exported) = receiver.recv().await {
+        match exported {
+            Exported::Object(object) => names.push(object.name().to_owned()),
+            Exported::Unreadable(_) => told += 1,
+        }
+    }
+    assert_eq!((names, told), (vec!["twin".to_owned(), "other".to_owned()], 1));
 }
 
 /// A manager over a database, which hears of others' writes within two seconds in any case.

@@ -7,12 +7,13 @@ use super::super::transfer::{Exported, Unreadable};
 use super::super::{Cause, Kind, StoreError};
 use super::changes::count;
 use super::connection::{Connection, failed};
-use super::documents::{ID, collection, read, to_object};
+use super::documents::{ID, collection, name_key, read, to_object};
 use super::snapshot::Reading;
 use super::within;
-use crate::model::Revision;
+use crate::model::{Invalid, Revision};
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
+use std::collections::HashSet;
 use tokio::sync::mpsc::Sender;
 
 const OPERATION: &str = "export itself";
@@ -45,10 +46,19 @@ impl Reading {
         let found = within(OPERATION, async { found.await.map_err(failed(OPERATION)) });
         let mut found = found.await?;
         let mut found = found.stream(&mut self.session);
+        let mut names = HashSet::new();
         loop {
             let next = async { found.try_next().await.map_err(failed(OPERATION)) };
             let Some(raw) = within(OPERATION, next).await? else { return Ok(()) };
-            let exported = exported(kind, read(&raw)?)?;
+            let mut exported = exported(kind, read(&raw)?)?;
+            // A database that was made without an index may hold twins. The first one counts, as it
+            // does for whoever asks for the name.
+            if let Exported::Object(object) = &exported
+                && !names.insert(object.name().to_owned())
+            {
+                let why = Invalid::field(name_key(kind), "is that of another one in the database");
+                exported = Exported::Unreadable(Unreadable::new(kind, object.name(), &why));
+            }
             let gone = |_| StoreError::unavailable(OPERATION, Cause::Stopped);
             to.send(exported).await.map_err(gone)?;
         }
