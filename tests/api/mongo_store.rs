@@ -303,7 +303,7 @@ async fn inv_20_dropped_collection_empties_no_device() {
     let (begun, mut ticks) = (Instant::now(), interval(EACH));
     let is_whole = |info: &Value| info["apps_list"] == json!(["web"]);
     // For as long as a manager takes to put in order what was written without it, and longer.
-    while begun.elapsed() < Duration::from_secs(3) {
+    while begun.elapsed() < Duration::from_secs(7) {
         ticks.tick().await;
         let answer = manager.request("GET", "/api/v2/device_groups/eu/info").send().await.unwrap();
         let (status, info) = crate::harness::read(answer).await;

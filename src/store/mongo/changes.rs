@@ -235,7 +235,7 @@ impl Streamed {
             // The end of a note is no news.
             (OperationType::Delete | OperationType::Update | OperationType::Replace, None) => {}
             (OperationType::Insert | OperationType::Replace, Some(kind)) => {
-                self.connection.restore_goes_on();
+                self.connection.written(kind);
                 self.written(kind, id, revision_of(&document));
             }
             (OperationType::Update, Some(kind)) => {
@@ -244,12 +244,14 @@ impl Streamed {
             }
             (OperationType::Delete, Some(kind)) => self.disorder.deleted(kind, id),
             // A collection or the database was dropped or renamed.
-            _ => {
+            (_, kind) => {
                 tracing::warn!(
                     collection = place,
-                    "a collection is gone; devices are told of it when it is back"
+                    "a collection is gone; devices keep what they run of it"
                 );
-                self.connection.restore_began();
+                if let Some(kind) = kind {
+                    self.connection.dropped(kind);
+                }
                 self.disorder.found_everything();
             }
         }

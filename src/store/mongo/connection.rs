@@ -1,6 +1,6 @@
 //! The way to the database: one client, made and prepared when it is first needed.
 
-use super::super::StoreError;
+use super::super::{Kind, StoreError};
 use super::changes::Settled;
 use super::prepare::{Deployment, look, make_indexes};
 use super::{MongoSettings, PATIENCE};
@@ -10,6 +10,7 @@ use mongodb::options::{
     ClientOptions, DatabaseOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
 };
 use mongodb::{Client, ClientSession, Collection, Database};
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -22,9 +23,7 @@ const SELECTION: Duration = Duration::from_secs(3);
 const CONNECT: Duration = Duration::from_secs(2);
 /// How often each member is asked whether it lives.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// How long the content of a dropped collection is waited for. Then it was meant to go.
-const RESTORED_WITHIN: Duration = Duration::from_secs(600);
-/// After the last of what is restored, when it counts as whole.
+/// After a drop, or the last of what is restored, when the database counts as whole.
 const CALM: Duration = Duration::from_secs(4);
 /// A key that is there already.
 const DUPLICATE_KEY: i32 = 11_000;
@@ -43,8 +42,16 @@ pub(super) struct Connection {
     written: Mutex<Option<Timestamp>>,
     /// From where what others write is followed again.
     settled: Mutex<Option<Settled>>,
-    /// Until when a collection that was dropped is waited for.
-    restoring: Mutex<Option<Instant>>,
+    restored: Mutex<Restored>,
+}
+
+/// What is known of collections that were dropped.
+#[derive(Debug, Default)]
+struct Restored {
+    /// Those of which nothing is back.
+    missing: HashSet<Kind>,
+    /// Until when more may come of what is being restored.
+    until: Option<Instant>,
 }
 
 /// A database that was found, and what it can do.
@@ -80,7 +87,7 @@ impl Connection {
             writing: tokio::sync::Mutex::new(()),
             written: Mutex::new(None),
             settled: Mutex::new(None),
-            restoring: Mutex::new(None),
+            restored: Mutex::default(),
         }
     }
 
@@ -164,24 +171,31 @@ impl Connection {
     }
 
     /// A collection was dropped. Nobody who declares does that; whoever restores a dump does.
-    pub(super) fn restore_began(&self) {
-        let mut restoring = self.restoring.lock().unwrap_or_else(PoisonError::into_inner);
-        *restoring = Some(Instant::now() + RESTORED_WITHIN);
+    pub(super) fn dropped(&self, kind: Kind) {
+        let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
+        restored.missing.insert(kind);
+        restored.until = Some(Instant::now() + CALM);
     }
 
-    /// Something was written: when a dump is being restored, more may come for a moment.
-    pub(super) fn restore_goes_on(&self) {
-        let mut restoring = self.restoring.lock().unwrap_or_else(PoisonError::into_inner);
-        if restoring.is_some_and(|until| Instant::now() < until) {
-            *restoring = Some(Instant::now() + CALM);
+    /// Something of a kind was written: when a dump is being restored, more may come for a moment.
+    pub(super) fn written(&self, kind: Kind) {
+        let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_back = restored.missing.remove(&kind);
+        if is_back || restored.until.is_some_and(|until| Instant::now() < until) {
+            restored.until = Some(Instant::now() + CALM);
         }
+    }
+
+    /// The kinds of which everything was dropped and nothing is back.
+    pub(super) fn missing(&self) -> HashSet<Kind> {
+        self.restored.lock().unwrap_or_else(PoisonError::into_inner).missing.clone()
     }
 
     /// Whether what there is may be a part of what there will be. Devices that were told of a part
     /// would stop the rest.
     pub(super) fn is_restoring(&self) -> bool {
-        let restoring = self.restoring.lock().unwrap_or_else(PoisonError::into_inner);
-        restoring.is_some_and(|until| Instant::now() < until)
+        let restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
+        restored.until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Waits for a turn to write, but not for long.

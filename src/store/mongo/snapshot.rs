@@ -17,7 +17,7 @@ use crate::model::{DeviceGroup, Revision, User, UserGroup};
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::{ClientSession, Collection};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// How often a read is repeated because something was written meanwhile, where a session cannot
 /// show one moment. Each round takes a few milliseconds.
@@ -28,6 +28,8 @@ pub(super) struct Reading {
     prepared: Prepared,
     pub(super) session: ClientSession,
     rounds: usize,
+    /// Kinds of which everything was dropped.
+    missing: HashSet<Kind>,
 }
 
 impl Connection {
@@ -74,7 +76,7 @@ impl Connection {
         } else {
             self.session().await?
         };
-        Ok(Reading { prepared, session, rounds: 0 })
+        Ok(Reading { prepared, session, rounds: 0, missing: self.missing() })
     }
 }
 
@@ -156,6 +158,10 @@ impl Reading {
             let object = to_object(T::KIND, Document::try_from(raw).map_err(malformed)?)?;
             let name = object.name().to_owned();
             objects.extend(T::from_object(object).map(|object| (name, object)));
+        }
+        // All of it was deleted, one by one: its devices stop it. All was dropped: nobody said so.
+        if objects.is_empty() && self.missing.contains(&T::KIND) {
+            return Err(StoreError::unavailable("show what was dropped", Cause::Restoring));
         }
         Ok(names.iter().filter_map(|name| objects.remove(name)).collect())
     }
