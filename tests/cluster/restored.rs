@@ -2,7 +2,7 @@
 //! a new one.
 
 use crate::device::{Device, number, revision};
-use crate::managers::{Cluster, DEGRADED, Database, until};
+use crate::managers::{Cluster, DEGRADED, Database, PATIENCE, until};
 use crate::sets::steady;
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
@@ -88,7 +88,7 @@ async fn the_old_state_wins(age: Duration, drops: bool, takes: Duration) {
     }
     dump.restore(&database, drops, takes).await;
     for manager in &cluster.managers {
-        until("the restored state, as a new one", DEGRADED, async || {
+        until("the restored state, as a new one", PATIENCE, async || {
             let (_, info) = manager.info("group").await.ok()?;
             let is_old = number(&info, "app", "N") == 1 && info["apps_list"].as_array()?.len() == 2;
             device.take(&info);
@@ -99,14 +99,14 @@ async fn the_old_state_wins(age: Duration, drops: bool, takes: Duration) {
     assert_eq!(number(&device.desired, "app", "N"), 1);
     // What is written from now on is newer still.
     cluster.managers[1].set("app", "N", 3).await.unwrap();
-    until("a change after it", DEGRADED, async || {
+    until("a change after it", PATIENCE, async || {
         let (_, info) = cluster.managers[2].info("group").await.ok()?;
         device.take(&info);
         (number(&device.desired, "app", "N") == 3).then_some(())
     })
     .await;
     // Dropped with their collections, they are made again: two objects of one name must not be.
-    until("the unique indexes", DEGRADED, async || {
+    until("the unique indexes", PATIENCE, async || {
         let apps = database.collection::<Document>("nebula_apps");
         let names = apps.list_indexes().await.ok()?.try_collect::<Vec<_>>().await.ok()?;
         let unique = |index: &mongodb::IndexModel| {
