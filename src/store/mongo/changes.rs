@@ -21,7 +21,7 @@ use super::documents::{
 };
 use super::prepare::has_unordered;
 use super::within;
-use super::write::{CHANGES, EVERYTHING, KINDS, META, Unordered};
+use super::write::{CHANGES, EVERYTHING, META, Unordered};
 use crate::model::Revision;
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
@@ -152,7 +152,7 @@ async fn watch(
     prepared: &Prepared,
     after: Option<ResumeToken>,
 ) -> Result<ChangeStream<Event>, StoreError> {
-    let mut followed: Vec<&str> = KINDS.iter().map(|kind| collection(*kind)).collect();
+    let mut followed: Vec<&str> = Kind::ALL.iter().map(|kind| collection(*kind)).collect();
     followed.push(CHANGES);
     let only = doc! { "$match": { "$or": [
         { "ns.coll": { "$in": followed } },
@@ -220,7 +220,7 @@ impl Changes for Streamed {
 impl Streamed {
     fn take(&mut self, event: Event) {
         let place = event.ns.and_then(|namespace| namespace.coll).unwrap_or_default();
-        let kind = KINDS.into_iter().find(|kind| collection(*kind) == place);
+        let kind = Kind::ALL.into_iter().find(|kind| collection(*kind) == place);
         let id = event.document_key.as_ref().and_then(|key| key.get_object_id(ID).ok());
         let document = event.full_document.as_ref().map(read).transpose();
         let document = document.ok().flatten().unwrap_or_default();
@@ -326,7 +326,7 @@ impl Polled {
 /// How many objects there are and the sum of their ids, which whoever changes one raises.
 pub(super) async fn count(prepared: &Prepared) -> Result<Tally, StoreError> {
     let mut tally = Tally::default();
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let ids = id_keys(kind).iter().map(|key| {
             let key = format!("${key}");
             // What is no number counts nothing.
@@ -417,7 +417,7 @@ fn revision_of_note(note: &Document) -> Revision {
 fn told(note: &Document) -> Told {
     let revision = revision_of_note(note);
     let kind = note.get_str("kind").unwrap_or(EVERYTHING);
-    let kind = KINDS.into_iter().find(|known| known.as_str() == kind);
+    let kind = Kind::parse(kind);
     match (kind, note.get_str("name")) {
         (Some(kind), Ok(name)) => Told::Write {
             kind,

@@ -165,10 +165,13 @@ pub(super) fn to_document(
     Ok(document)
 }
 
-/// What a document holds beside the object, so that it stays when the object is replaced.
-pub(super) fn keep_unknown_keys(new: &mut Document, old: &Document, known: &[&str]) {
+/// Takes over what a document holds beside the object, so that it stays when the object is replaced.
+/// What this version knows of the old one is in the new one, or was taken away.
+pub(super) fn keep_unknown_keys(new: &mut Document, old: &Document, kind: Kind) {
+    let Ok(object) = to_object(kind, old.clone()) else { return };
+    let Ok(known) = object.to_map() else { return };
     for (key, value) in old {
-        if !new.contains_key(key) && !known.contains(&key.as_str()) {
+        if !new.contains_key(key) && !known.contains_key(key) {
             new.insert(key, value.clone());
         }
     }

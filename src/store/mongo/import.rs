@@ -168,13 +168,7 @@ impl Work {
             }
             (Step::Replace, Some(there)) if has_id(there, object) => {
                 let mut new = new()?;
-                // What this version knows of the old one is in the new one, or was taken away.
-                if let Ok(known) = to_object(object.kind(), there.clone())
-                    && let Ok(known) = known.to_map()
-                {
-                    let known: Vec<&str> = known.keys().map(String::as_str).collect();
-                    keep_unknown_keys(&mut new, there, &known);
-                }
+                keep_unknown_keys(&mut new, there, object.kind());
                 let old = unchanged(id(object), revision_of(there));
                 self.replaced.push(doc! { "q": old, "u": new });
             }

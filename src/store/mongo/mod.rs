@@ -76,14 +76,6 @@ impl MongoStore {
     pub fn new(settings: MongoSettings) -> Self {
         Self { connection: Arc::new(Connection::new(settings)) }
     }
-
-    async fn within<T>(
-        &self,
-        operation: &'static str,
-        work: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        within(operation, work).await
-    }
 }
 
 /// Ends what takes too long.
@@ -117,7 +109,7 @@ async fn texts(
 #[async_trait]
 impl Store for MongoStore {
     async fn ping(&self) -> Result<(), StoreError> {
-        self.within("answer", async {
+        within("answer", async {
             let (prepared, mut session) = self.connection.begin_reading().await?;
             // Not a mere ping: a member that sees no majority answers those as well.
             let meta = prepared.collection(write::META);
@@ -128,7 +120,7 @@ impl Store for MongoStore {
     }
 
     async fn names(&self, kind: Kind) -> Result<Vec<String>, StoreError> {
-        self.within("list names", async {
+        within("list names", async {
             let (prepared, mut session) = self.connection.begin_reading().await?;
             let objects = prepared.collection(collection(kind));
             texts(&objects, doc! {}, name_key(kind), &mut session).await
@@ -137,7 +129,7 @@ impl Store for MongoStore {
     }
 
     async fn get(&self, kind: Kind, name: &str) -> Result<Option<Object>, StoreError> {
-        self.within("read an object", async {
+        within("read an object", async {
             let (prepared, mut session) = self.connection.begin_reading().await?;
             let objects = prepared.collection(collection(kind));
             let found = objects.find_one(named(kind, name)).session(&mut session).await;
@@ -164,7 +156,7 @@ impl Store for MongoStore {
     }
 
     async fn group_snapshot(&self, name: &str) -> Result<Option<GroupSnapshot>, StoreError> {
-        self.within("read a group", self.connection.group_snapshot(name)).await
+        within("read a group", self.connection.group_snapshot(name)).await
     }
 
     async fn user_snapshot(
@@ -172,11 +164,11 @@ impl Store for MongoStore {
         name: &str,
         known: &KnownGroups,
     ) -> Result<Option<UserSnapshot>, StoreError> {
-        self.within("read a user", self.connection.user_snapshot(name, known)).await
+        within("read a user", self.connection.user_snapshot(name, known)).await
     }
 
     async fn token_owners(&self, token_id: Option<&str>) -> Result<Vec<String>, StoreError> {
-        self.within("find a token's user", async {
+        within("find a token's user", async {
             let (prepared, mut session) = self.connection.begin_reading().await?;
             let users = prepared.collection(collection(Kind::User));
             // `null` is also found where there is no such key.

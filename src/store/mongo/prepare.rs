@@ -7,7 +7,7 @@
 use super::super::{Kind, StoreError};
 use super::connection::failed;
 use super::documents::{ID, REVISION, collection, list_key, name_key, number};
-use super::write::{CHANGES, KINDS};
+use super::write::CHANGES;
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
@@ -42,7 +42,7 @@ pub(super) async fn look(database: &Database) -> Result<Deployment, StoreError> 
 /// Makes the indexes that are missing. They go with a collection that is dropped, and a dump may be
 /// restored without them.
 pub(super) async fn make_indexes(database: &Database) -> Result<(), StoreError> {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let mut keys = vec![Index { key: name_key(kind), is_unique: true, expires: None }];
         let plain = |key| Index { key, is_unique: false, expires: None };
         match kind {
@@ -61,7 +61,7 @@ pub(super) async fn make_indexes(database: &Database) -> Result<(), StoreError> 
 
 /// True when something in the database has no revision: the original wrote it.
 pub(super) async fn has_unordered(database: &Database) -> Result<bool, StoreError> {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let objects = database.collection::<Document>(collection(kind));
         let found = objects.find_one(doc! { REVISION: null }).projection(doc! { ID: 1 }).await;
         if found.map_err(failed("look for what has no revision"))?.is_some() {

@@ -29,7 +29,6 @@ pub(super) const META: &str = "nebula_meta";
 pub(super) const CHANGES: &str = "nebula_changes";
 /// Says in a note that anything may have changed.
 pub(super) const EVERYTHING: &str = "everything";
-pub(super) const KINDS: [Kind; 5] = Kind::ALL;
 /// A note of more device groups than this says "everything", for a document has a limit.
 const MAX_NOTED_GROUPS: usize = 20_000;
 /// A write that nobody waits for any more is given up after this; then the connection is broken.
@@ -178,13 +177,7 @@ impl AsyncWork<Written> for Replace {
         }
         let id = old.get_object_id(ID).map_err(|_| StoreError::Conflict)?;
         let mut new = to_document(&object, id, write.first)?;
-        // What this version knows of the old one is in the new one, or was taken away.
-        if let Ok(known) = to_object(kind, old.clone()).and_then(|object| {
-            object.to_map().map_err(|error| StoreError::unavailable(operation, error))
-        }) {
-            let known: Vec<&str> = known.keys().map(String::as_str).collect();
-            keep_unknown_keys(&mut new, &old, &known);
-        }
+        keep_unknown_keys(&mut new, &old, kind);
         let replaced = write
             .prepared
             .collection(collection(kind))
@@ -277,7 +270,7 @@ impl AsyncWork<Revision> for Order {
         if self.0.everything {
             make_indexes(&write.prepared.database).await?;
         }
-        for kind in KINDS {
+        for kind in Kind::ALL {
             let filter = match self.0.documents.get(&kind) {
                 _ if self.0.everything => doc! {},
                 Some(ids) => doc! { ID: { "$in": ids } },
@@ -294,7 +287,7 @@ impl AsyncWork<Revision> for Order {
         }
         let ordered = self.0.documents.into_values().flatten().collect();
         let touched = Touched { ordered, ..Touched::default() };
-        write.end(connection, &KINDS.map(|kind| (kind, doc! {})), &touched).await
+        write.end(connection, &Kind::ALL.map(|kind| (kind, doc! {})), &touched).await
     }
 }
 
