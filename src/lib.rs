@@ -1,11 +1,13 @@
 //! Nebula runs Docker apps on fleets. The modules in reading order:
 //!
 //! [`model`] the nouns; [`reconcile`] the pure planner; then what touches the world: `config`,
-//! `engine`, `store`, `client`; `modes`, what the binary can be; and `cli`, its command line.
+//! `engine`, `store`, `client`, `bus`; `modes`, what the binary can be; and `cli`, its command line.
 
 pub mod model;
 pub mod reconcile;
 
+#[cfg(feature = "daemon")]
+pub mod bus;
 #[cfg(feature = "daemon")]
 pub mod cli;
 #[cfg(feature = "daemon")]

@@ -136,7 +136,8 @@ pub struct Client {
 struct Ask<'a> {
     method: Method,
     url: Url,
-    body: Option<&'a Object>,
+    /// JSON.
+    body: Option<Vec<u8>>,
     etag: Option<&'a str>,
     /// How long it may take with its body; none where the body is long and only a stall counts.
     limit: Option<Duration>,
@@ -179,6 +180,14 @@ impl Client {
         Ok(url)
     }
 
+    /// Hands over reports, as a body of `POST /reports`.
+    pub async fn report(&self, body: Vec<u8>) -> Result<(), ClientError> {
+        let url = self.route(&["reports"])?;
+        let limit = Some(self.timeout);
+        let ask = Ask { method: Method::POST, url, body: Some(body), etag: None, limit };
+        self.reply(ask).await.map(|_| ())
+    }
+
     /// A request whose answer is a JSON object.
     async fn object(
         &self,
@@ -195,7 +204,12 @@ impl Client {
         url: Url,
         body: Option<&Object>,
     ) -> Result<Reply<Object>, ClientError> {
-        let ask = Ask { method, url, body, etag: None, limit: Some(self.timeout) };
+        let body = body.map(serde_json::to_vec).transpose().map_err(ClientError::Json)?;
+        self.reply(Ask { method, url, body, etag: None, limit: Some(self.timeout) }).await
+    }
+
+    /// A request whose answer is a JSON object.
+    async fn reply(&self, ask: Ask<'_>) -> Result<Reply<Object>, ClientError> {
         let response = self.send(ask).await?;
         if !response.status().is_success() {
             return Err(refusal::read(response).await);
@@ -234,8 +248,8 @@ impl Client {
         if let Some(limit) = ask.limit {
             request = request.header(ACCEPT, JSON).timeout(limit);
         }
-        if let Some(body) = ask.body {
-            request = request.json(body);
+        if let Some(body) = &ask.body {
+            request = request.header(CONTENT_TYPE, JSON).body(body.clone());
         }
         let limit = ask.limit.unwrap_or(self.timeout);
         request.send().await.map_err(|error| self.send_error(error, limit))

@@ -148,7 +148,7 @@ fn restart_policy(policy: RestartPolicy) -> Option<DockerRestartPolicy> {
 }
 
 fn devices(spec: &ContainerSpec) -> Vec<DeviceMapping> {
-    let one = |device: &crate::model::Device| DeviceMapping {
+    let one = |device: &crate::model::MappedDevice| DeviceMapping {
         path_on_host: Some(device.on_host.clone()),
         path_in_container: Some(device.in_container.clone()),
         cgroup_permissions: Some(device.permissions.clone()),

@@ -7,7 +7,7 @@ use super::container_options::{ContainerOptions, RestartPolicy};
 use super::container_settings::ContainerSettings;
 use super::cron_job::CronJob;
 use super::image::ImageReference;
-use super::mount::{Device, Volume};
+use super::mount::{MappedDevice, Volume};
 use super::name::Name;
 use super::port::{HostPort, PortMapping};
 use super::version::{AppVersion, SpecHash, Uid};
@@ -47,7 +47,7 @@ pub struct ContainerSpec {
     /// Binds and named volumes.
     pub volumes: Vec<Volume>,
     /// Device files.
-    pub devices: Vec<Device>,
+    pub devices: Vec<MappedDevice>,
     /// All devices and capabilities.
     pub privileged: bool,
     /// The network it is created in.

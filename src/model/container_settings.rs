@@ -5,7 +5,7 @@ use super::container_options::{ContainerOptions, OPTION_KEYS, OptionFields, Sysc
 use super::env::EnvVars;
 use super::fields::{Fields, Invalid, Unknown, boolean, list, string};
 use super::image::ImageReference;
-use super::mount::{Device, Volume};
+use super::mount::{MappedDevice, Volume};
 use super::name::NetworkName;
 use serde::ser::SerializeMap;
 use serde_json::{Map, Value, json};
@@ -33,8 +33,8 @@ pub struct ContainerSettings {
     pub networks: Vec<NetworkName>,
     /// Binds and named volumes.
     pub volumes: Vec<Volume>,
-    /// Device files.
-    pub devices: Vec<Device>,
+    /// MappedDevice files.
+    pub devices: Vec<MappedDevice>,
     /// All of the device's devices and capabilities.
     pub privileged: bool,
     /// What else is set of the container.
@@ -48,7 +48,7 @@ pub(super) struct ContainerFields {
     env_vars: Option<EnvVars>,
     networks: Option<Vec<NetworkName>>,
     volumes: Option<Vec<Volume>>,
-    devices: Option<Vec<Device>>,
+    devices: Option<Vec<MappedDevice>>,
     privileged: Option<bool>,
     pub(super) options: OptionFields,
 }
@@ -61,7 +61,7 @@ impl ContainerFields {
             env_vars: fields.take("env_vars", EnvVars::decode),
             networks: fields.take("networks", networks),
             volumes: fields.take("volumes", volumes),
-            devices: fields.take("devices", |v| list(v, MAX_LIST_ITEMS, Device::decode)),
+            devices: fields.take("devices", |v| list(v, MAX_LIST_ITEMS, MappedDevice::decode)),
             privileged: fields.take("privileged", boolean),
             options: OptionFields::take(fields, unknown),
         }

@@ -33,7 +33,7 @@ mod name;
 mod observed;
 mod port;
 mod presented;
-mod report_query;
+mod report;
 mod schedule;
 mod secret;
 mod time_zone;
@@ -67,14 +67,17 @@ pub use fields::{Fields, Invalid, Unknown};
 pub use identity::Identity;
 pub use image::{DEFAULT_REGISTRY, ImageError, ImageReference};
 pub use json::{json_value, strict_object};
-pub use mount::{Device, Volume};
+pub use mount::{MappedDevice, Volume};
 pub use name::{MAX_NAME_LENGTH, Name, NameError, NetworkName};
 pub use observed::{
     ContainerState, Health, Observed, ObservedContainer, ObservedImage, ObservedRun, RunResult,
 };
 pub use port::{HostPort, PortMapping, Protocol, StartingPorts};
 pub use presented::Presented;
-pub use report_query::{Comparison, MAX_PAGE_SIZE, ReportQuery};
+pub use report::{
+    AppReport, Comparison, CronJobReport, Declared, Device, DeviceLine, DeviceQuery, DeviceState,
+    MAX_LINES, MAX_PAGE_SIZE, Report, ReportError, ReportQuery, Rollout, RunReport, Standing,
+};
 pub use schedule::{Schedule, ScheduleError, Set};
 pub use secret::Secret;
 pub use time_zone::TimeZone;

@@ -135,7 +135,7 @@ impl Serialize for Volume {
 
 /// A device file, as `/dev/host[:/dev/container[:rwm]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
+pub struct MappedDevice {
     text: String,
     /// The path on the device.
     pub on_host: String,
@@ -145,7 +145,7 @@ pub struct Device {
     pub permissions: String,
 }
 
-impl Device {
+impl MappedDevice {
     /// The device as it was given.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -175,7 +175,7 @@ impl Device {
     }
 }
 
-impl Serialize for Device {
+impl Serialize for MappedDevice {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text)
     }

@@ -14,6 +14,7 @@ mod error;
 mod kept;
 mod mongo;
 mod object;
+pub mod reports;
 mod sqlite;
 pub mod transfer;
 

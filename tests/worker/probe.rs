@@ -109,7 +109,7 @@ async fn browser(address: SocketAddr, stop: CancellationToken) -> Tally {
                 Some(connection) => connection,
                 None => connect(address).await?,
             };
-            let page = exchange(&mut connection, PAGE, "keep-alive").await?;
+            let page = exchange(&mut connection, PAGE, "keep-alive").await?.body;
             kept = Some(connection);
             Ok(page)
         });
@@ -125,6 +125,19 @@ pub(crate) async fn ask(
     path: &str,
     patience: Duration,
 ) -> Result<String, String> {
+    answered(address, path, patience).await.map(|answer| answer.body)
+}
+
+/// Which replica of a balancer's answers, by the balancer's own name for it.
+pub(crate) async fn replica_behind(
+    address: SocketAddr,
+    patience: Duration,
+) -> Result<String, String> {
+    let answer = answered(address, PAGE, patience).await?;
+    answer.replica.ok_or_else(|| "no balancer answers".to_owned())
+}
+
+async fn answered(address: SocketAddr, path: &str, patience: Duration) -> Result<Answer, String> {
     let answer = timeout(patience, async {
         let mut connection = connect(address).await?;
         exchange(&mut connection, path, "close").await
@@ -141,16 +154,22 @@ async fn exchange(
     connection: &mut BufReader<TcpStream>,
     path: &str,
     keeping: &str,
-) -> Result<String, String> {
+) -> Result<Answer, String> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: site\r\nConnection: {keeping}\r\n\r\n");
     let sent = connection.write_all(request.as_bytes()).await;
     sent.map_err(|error| format!("write: {error}"))?;
     answer(connection).await
 }
 
-/// The body of an answer 200 that came whole.
-async fn answer(from: &mut (impl AsyncBufRead + Unpin)) -> Result<String, String> {
-    let mut length = None;
+/// An answer 200 that came whole.
+struct Answer {
+    body: String,
+    /// What the balancer calls the replica that answered.
+    replica: Option<String>,
+}
+
+async fn answer(from: &mut (impl AsyncBufRead + Unpin)) -> Result<Answer, String> {
+    let (mut length, mut replica) = (None, None);
     let mut status = String::new();
     loop {
         let mut line = String::new();
@@ -166,11 +185,17 @@ async fn answer(from: &mut (impl AsyncBufRead + Unpin)) -> Result<String, String
             status = line;
         } else if let Some(value) = line.strip_prefix("content-length:") {
             length = value.trim().parse::<usize>().ok();
+        } else if let Some(value) = line.strip_prefix("x-replica:") {
+            replica = Some(value.trim().to_owned());
         }
     }
     let length = length.filter(|length| *length <= LONGEST_BODY_BYTES);
     let mut body = vec![0; length.ok_or_else(|| format!("no length after `{status}`"))?];
     from.read_exact(&mut body).await.map_err(|error| format!("body: {error}"))?;
     let body = String::from_utf8_lossy(&body).into_owned();
-    if status.starts_with("http/1.1 200") { Ok(body) } else { Err(format!("{status}: {body}")) }
+    if status.starts_with("http/1.1 200") {
+        Ok(Answer { body, replica })
+    } else {
+        Err(format!("{status}: {body}"))
+    }
 }

@@ -4,11 +4,11 @@
 use crate::apps::{app, site};
 use crate::binary::Binary;
 use crate::docker::Container;
-use crate::probe::{PAGE, Probe, Tally, ask};
+use crate::probe::{Probe, Tally, replica_behind};
 use crate::replicas::Replicas;
-use crate::world::{World, until, variable};
+use crate::world::{PATIENCE, World, until, until_within, variable};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -61,8 +61,14 @@ impl Shop {
 
     async fn is_open(&self) {
         let patience = Duration::from_secs(1);
-        until("the balancer answers", || async { ask(self.address, PAGE, patience).await.is_ok() })
-            .await;
+        // It learns of each by DNS: an update that takes away the only one it knows would be the
+        // test's fault.
+        let mut found = BTreeSet::new();
+        until_within(PATIENCE, "the balancer has found all replicas", async || {
+            found.extend(replica_behind(self.address, patience).await);
+            (found.len() == 3).then_some(())
+        })
+        .await;
     }
 
     /// Declares another version of the app.

@@ -1,0 +1,119 @@
+//! What devices report: the document on its way, the inventory that is kept from it, and how people
+//! ask for either.
+//!
+//! Invariants: a report of the original's workers is read as it is; whatever a device says beyond
+//! the contract is kept and never trusted: what cannot be read of it is as if it were not there.
+
+mod device;
+mod query;
+mod rollout;
+mod state;
+mod told;
+
+pub use device::{Device, DeviceLine};
+pub use query::{Comparison, DeviceQuery, MAX_PAGE_SIZE, ReportQuery};
+pub use rollout::{Declared, MAX_LINES, Rollout};
+pub use state::{DeviceState, Standing};
+pub use told::{AppReport, CronJobReport, RunReport};
+
+use super::json::json_value;
+use super::version::Uid;
+use serde_json::{Map, Value};
+
+/// The longest name of a device or of its group that is taken from a report.
+const MAX_NAME_BYTES: usize = 255;
+/// Keys that only a store gives.
+const OF_STORE: [&str; 2] = ["_id", "report_insert_date"];
+
+/// Why bytes are no report.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReportError {
+    /// Cut short, or something else altogether.
+    #[error("is not JSON: {0}")]
+    Json(String),
+    /// JSON, but no object.
+    #[error("is not a JSON object")]
+    Shape,
+    /// A key without which a report says nothing.
+    #[error("`{key}` {problem}")]
+    Key {
+        /// Which.
+        key: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+/// One report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// Its identity, made by its worker; none from the original's.
+    pub id: Option<Uid>,
+    /// The device.
+    pub hostname: String,
+    /// The group that it runs.
+    pub device_group: String,
+    /// When it was made, in seconds since 1970, by the device's clock.
+    pub created: i64,
+    /// Whether something changed since the one before.
+    pub updated: bool,
+    /// All of it, as it came.
+    pub body: Map<String, Value>,
+}
+
+impl Report {
+    /// Reads the bytes of a report.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ReportError> {
+        let value = json_value(bytes).map_err(|error| ReportError::Json(error.to_string()))?;
+        match value {
+            Value::Object(body) => Self::read(body),
+            _ => Err(ReportError::Shape),
+        }
+    }
+
+    /// Reads a report that is an object already.
+    pub fn read(mut body: Map<String, Value>) -> Result<Self, ReportError> {
+        for key in OF_STORE {
+            body.shift_remove(key);
+        }
+        let hostname = name(&body, "hostname")?;
+        let device_group = name(&body, "device_group")?;
+        let created = seconds(&body, "report_creation_time")?;
+        let updated = match body.get("updated") {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(updated)) => *updated,
+            Some(_) => {
+                return Err(ReportError::Key { key: "updated", problem: "must be true or false" });
+            }
+        };
+        let id = body.get("report_id").and_then(Value::as_str).and_then(Uid::parse);
+        Ok(Self { id, hostname, device_group, created, updated, body })
+    }
+}
+
+fn name(body: &Map<String, Value>, key: &'static str) -> Result<String, ReportError> {
+    let problem = match body.get(key) {
+        None | Some(Value::Null) => "is missing",
+        Some(Value::String(name)) if name.is_empty() => "must not be empty",
+        Some(Value::String(name)) if name.len() > MAX_NAME_BYTES => "is longer than 255 bytes",
+        Some(Value::String(name)) if name.contains('\0') => "must not contain NUL",
+        Some(Value::String(name)) => return Ok(name.clone()),
+        Some(_) => "must be a string",
+    };
+    Err(ReportError::Key { key, problem })
+}
+
+/// Python's clocks give fractions.
+fn seconds(body: &Map<String, Value>, key: &'static str) -> Result<i64, ReportError> {
+    /// The year 9999, which every store can keep.
+    const LAST: i64 = 253_402_300_799;
+    let given = match body.get(key) {
+        None | Some(Value::Null) => return Err(ReportError::Key { key, problem: "is missing" }),
+        Some(value) => value.as_i64().or_else(|| {
+            #[expect(clippy::cast_possible_truncation, reason = "it saturates, and is checked")]
+            value.as_f64().map(|seconds| seconds as i64)
+        }),
+    };
+    let problem = "must be a number of seconds since 1970";
+    given.filter(|seconds| (0..=LAST).contains(seconds)).ok_or(ReportError::Key { key, problem })
+}

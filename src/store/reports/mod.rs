@@ -1,0 +1,113 @@
+//! Where reports are kept, and the inventory that is made from them: beside the declarations, and
+//! apart from them.
+//!
+//! What it is: reports for an hour or as long as configured, one record a device for good, and the
+//! questions that people ask of both. What it is not: it knows no permission beyond the groups that
+//! it is told to look at, and nothing here ever changes what a device runs.
+//!
+//! Invariants: a report that was added once is not added again, whoever brings it how often; what
+//! was acknowledged survives the end of the process; a report that is older than what is known of
+//! its device does not change the inventory.
+
+use super::StoreError;
+use crate::model::{Declared, Device, DeviceQuery, Report, ReportQuery, Rollout, Uid};
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+/// A report on its way into the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewReport {
+    /// By what it is known again: its worker's id for it, or what only this report can have.
+    pub id: Uid,
+    /// When it came, in seconds since 1970, by a clock that is not the device's if there is one.
+    pub seen: i64,
+    /// What it says.
+    pub report: Report,
+}
+
+/// What became of some reports.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Added {
+    /// How many are new.
+    pub added: u64,
+    /// How many were there already.
+    pub known: u64,
+    /// Those that this store can never keep, by their place among the given, with the reason.
+    pub refused: Vec<(usize, String)>,
+}
+
+/// A message that is no report: kept for people to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// By what it is known again.
+    pub id: Uid,
+    /// Where it was read.
+    pub topic: String,
+    /// Which part of the topic.
+    pub partition: i32,
+    /// Its place there.
+    pub offset: i64,
+    /// Why it is no report.
+    pub reason: String,
+    /// What it holds, cut to a length that can be kept.
+    pub payload: Vec<u8>,
+}
+
+/// The groups whose reports and devices may be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// All.
+    All,
+    /// These.
+    Groups(Vec<String>),
+}
+
+impl Scope {
+    /// Whether a group is among them.
+    pub fn has(&self, device_group: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Groups(groups) => groups.iter().any(|group| group == device_group),
+        }
+    }
+}
+
+/// A page of reports.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ReportPage {
+    /// Them, each with what the store gave it: `_id` as `{"$oid": hex}`, and `report_insert_date` as
+    /// `{"$date": ms}`, as the original's replies have them.
+    pub reports: Vec<Map<String, Value>>,
+    /// What the next page is asked for with; none when this one is empty.
+    pub last_id: Option<Uid>,
+}
+
+/// A store of reports. A call ends within a few seconds, and each may be repeated without harm.
+#[async_trait]
+pub trait ReportStore: std::fmt::Debug + Send + Sync {
+    /// Adds reports, all that are new, and brings the inventory up to date with them.
+    async fn add(&self, reports: Vec<NewReport>) -> Result<Added, StoreError>;
+
+    /// Keeps what is no report.
+    async fn set_aside(&self, messages: Vec<SetAside>) -> Result<(), StoreError>;
+
+    /// A page of reports, by id.
+    async fn reports(&self, query: &ReportQuery, scope: &Scope) -> Result<ReportPage, StoreError>;
+
+    /// A page of devices, by hostname. `now` is in seconds since 1970.
+    async fn devices(
+        &self,
+        query: &DeviceQuery,
+        scope: &Scope,
+        now: i64,
+    ) -> Result<Vec<Device>, StoreError>;
+
+    /// One device.
+    async fn device(&self, hostname: &str) -> Result<Option<Device>, StoreError>;
+
+    /// Forgets a device, until it is heard of again. False when there is none.
+    async fn forget_device(&self, hostname: &str) -> Result<bool, StoreError>;
+
+    /// How far the devices of a declaration are with it.
+    async fn rollout(&self, declared: &Declared, now: i64) -> Result<Rollout, StoreError>;
+}
