@@ -6,7 +6,7 @@
 use super::body::{Speaker, answering_to, body};
 use super::layers::{Layers, TooLarge};
 use super::summary::Ours;
-use super::{ContainerEngine, EngineError, RegistryAuth, RegistryLogin};
+use super::{ContainerEngine, EngineError, Measured, RegistryAuth, RegistryLogin};
 use super::{disk, layers, patience, summary};
 use crate::model::{
     ContainerSpec, ContainerState, Health, ImageReference, MANAGED_LABEL, MANAGED_VALUE, Machine,
@@ -23,7 +23,7 @@ use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
     InspectContainerOptions, ListContainersOptionsBuilder, ListImagesOptions, ListNetworksOptions,
     RemoveContainerOptionsBuilder, RemoveImageOptions, RenameContainerOptionsBuilder,
-    StartContainerOptions, StopContainerOptions,
+    StartContainerOptions, StatsOptionsBuilder, StopContainerOptions,
 };
 use bollard::{BollardRequest, ClientVersion, Docker};
 use futures_util::stream::{BoxStream, Stream, StreamExt};
@@ -71,6 +71,7 @@ struct Connection {
     speaker: Speaker,
     /// The folder in which Docker keeps everything, as Docker sees it.
     root: String,
+    version: String,
 }
 
 /// What the list of containers tells.
@@ -116,7 +117,8 @@ impl DockerEngine {
         let memory = info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
         let machine = Machine { cores, memory_mb: memory >> 20 };
         let root = info.docker_root_dir.unwrap_or_default();
-        Ok(Connection { docker, speaker: Speaker { api, machine }, root })
+        let version = version.version.unwrap_or_default();
+        Ok(Connection { docker, speaker: Speaker { api, machine }, root, version })
     }
 
     fn open(&self) -> Result<Docker, EngineError> {
@@ -311,7 +313,7 @@ impl DockerEngine {
 #[async_trait]
 impl ContainerEngine for DockerEngine {
     async fn observe(&self) -> Result<Observed, EngineError> {
-        let Connection { docker, speaker, root } = self.connection().await?;
+        let Connection { docker, speaker, root, .. } = self.connection().await?;
         let (found, networks, images) = tokio::try_join!(
             self.containers(&docker),
             self.networks(&docker),
@@ -344,6 +346,36 @@ impl ContainerEngine for DockerEngine {
             }
         });
         Ok(events.boxed())
+    }
+
+    async fn version(&self) -> Result<String, EngineError> {
+        Ok(self.connection().await?.version)
+    }
+
+    async fn measure(&self, container: &str) -> Result<Option<Measured>, EngineError> {
+        const OPERATION: &str = "measure a container";
+        let Connection { docker, .. } = self.connection().await?;
+        // Docker would take two looks, a second apart.
+        let options = StatsOptionsBuilder::new().stream(false).one_shot(true).build();
+        let mut stats = docker.stats(container, Some(options)).boxed();
+        let first = async { stats.next().await.transpose() };
+        let stats = match self.ask(OPERATION, QUESTION_LIMIT, first).await {
+            Ok(stats) => stats,
+            Err(EngineError::Refused { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let (Some(stats), Some(inspected)) = (stats, self.inspect(&docker, container).await?)
+        else {
+            return Ok(None);
+        };
+        let answer = |message: String| EngineError::Answer { operation: OPERATION, message };
+        let stats = match serde_json::to_value(stats) {
+            Ok(serde_json::Value::Object(stats)) => stats,
+            Ok(_) => return Err(answer("no object".to_owned())),
+            Err(error) => return Err(answer(error.to_string())),
+        };
+        let restarts = inspected.restart_count.and_then(|n| u64::try_from(n).ok());
+        Ok(Some(Measured { stats, restarts: restarts.unwrap_or_default() }))
     }
 
     async fn create_network(&self, name: &str) -> Result<(), EngineError> {

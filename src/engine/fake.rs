@@ -3,7 +3,7 @@
 //! It is a [`World`] behind the trait, with faults that can be set for any call. One
 //! contract test runs it and Docker through the same steps.
 
-use super::{ContainerEngine, EngineError, RegistryAuth};
+use super::{ContainerEngine, EngineError, Measured, RegistryAuth};
 use crate::model::{ContainerSpec, ImageReference, Machine, Observed};
 use crate::reconcile::pretend::World;
 use crate::reconcile::{Action, Step, Target};
@@ -125,6 +125,25 @@ impl ContainerEngine for FakeEngine {
                 Some((seen, (changed, engine)))
             });
         Ok(Box::pin(stream))
+    }
+
+    async fn version(&self) -> Result<String, EngineError> {
+        self.reach()?;
+        Ok("fake".to_owned())
+    }
+
+    async fn measure(&self, container: &str) -> Result<Option<Measured>, EngineError> {
+        self.reach()?;
+        let inner = self.lock();
+        let observed = inner.world.observe(inner.machine).containers;
+        let found = observed.into_iter().find(|it| it.id == container || it.name == container);
+        Ok(found.map(|found| {
+            let stats = serde_json::Map::from_iter([
+                ("id".to_owned(), found.id.into()),
+                ("name".to_owned(), format!("/{}", found.name).into()),
+            ]);
+            Measured { stats, restarts: found.restarts.into() }
+        }))
     }
 
     async fn create_network(&self, name: &str) -> Result<(), EngineError> {

@@ -22,6 +22,7 @@ use crate::config::Secret;
 use crate::model::{ContainerSpec, ImageReference, Observed};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
+use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// Why a call failed. `Display` is what a report shows, so each says what the engine said.
@@ -104,6 +105,15 @@ pub enum RegistryLogin {
     IdentityToken(Secret<String>),
 }
 
+/// What one container takes of the device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// Docker's own object for it, of one moment: what it compares with the moment before is empty.
+    pub stats: Map<String, Value>,
+    /// How often the engine started it again since it was last started by a call.
+    pub restarts: u64,
+}
+
 /// A container engine. Containers are named by id or by name; both will do.
 #[async_trait]
 pub trait ContainerEngine: Send + Sync + 'static {
@@ -113,6 +123,12 @@ pub trait ContainerEngine: Send + Sync + 'static {
     /// One item whenever something about our containers changed. It ends, or gives an error, when
     /// the engine goes away.
     async fn changes(&self) -> Result<BoxStream<'static, Result<(), EngineError>>, EngineError>;
+
+    /// The engine's version.
+    async fn version(&self) -> Result<String, EngineError>;
+
+    /// What a container takes at this moment; none when there is no such container.
+    async fn measure(&self, container: &str) -> Result<Option<Measured>, EngineError>;
 
     /// Creates a bridge network; one that is there already will do.
     async fn create_network(&self, name: &str) -> Result<(), EngineError>;

@@ -47,6 +47,7 @@ pub(super) fn observed(summary: ContainerSummary) -> Option<Ours> {
         app,
         replica,
         version,
+        image_id: summary.image_id.unwrap_or_default(),
         state,
         health: reported.map_or_else(|| health_in(&status), health),
         networks,

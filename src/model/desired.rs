@@ -8,7 +8,8 @@ use super::cron_job::CronJob;
 use super::fields::{Fields, Invalid, Unknown, list, object, string, unsigned};
 use super::json::json_value;
 use super::version::Revision;
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// The most apps one answer may hold, over a group's own limit so that it is never the first met.
@@ -139,6 +140,46 @@ impl Desired {
         }
         Ok(Self { revision, device_group_id, prune_id, apps, cron_jobs })
     }
+}
+
+/// What stands for a value that may be a secret.
+const MASK: &str = "***";
+
+impl Desired {
+    /// The answer that it was read from, in the contract's form, without the values of variables.
+    /// Of what this version cannot read there is the name.
+    pub fn masked(&self) -> Value {
+        fn all<T: Serialize>(told: &[Told<T>], name_key: &str) -> Vec<Value> {
+            let one = |told: &Told<T>| match told {
+                Told::Readable(object) => mask(json!(object)),
+                Told::Unreadable { name, .. } => json!({ name_key: name }),
+            };
+            told.iter().map(one).collect()
+        }
+        let names: Vec<&str> = self.apps.iter().map(DesiredApp::name).collect();
+        let job_names: Vec<&str> = self.cron_jobs.iter().map(DesiredCronJob::name).collect();
+        json!({
+            "apps": all(&self.apps, "app_name"),
+            "apps_list": names,
+            "cron_jobs": all(&self.cron_jobs, "cron_job_name"),
+            "cron_jobs_list": job_names,
+            "prune_id": self.prune_id,
+            "device_group_id": self.device_group_id,
+        })
+    }
+}
+
+/// Variables may be secrets, and so may what a log driver signs in with.
+fn mask(mut object: Value) -> Value {
+    let hide = |values: Option<&mut Value>| {
+        let values = values.and_then(Value::as_object_mut);
+        for (_, value) in values.into_iter().flatten() {
+            *value = MASK.into();
+        }
+    };
+    hide(object.get_mut("env_vars"));
+    hide(object.get_mut("logging").and_then(|logging| logging.get_mut("options")));
+    object
 }
 
 /// Whether each name is told once, and the list has the same ones.

@@ -59,6 +59,8 @@ pub struct ObservedContainer {
     pub replica: Option<u32>,
     /// The version it was made from; none when the original made it.
     pub version: Option<AppVersion>,
+    /// The engine's id for the image it was made from.
+    pub image_id: String,
     /// What it does.
     pub state: ContainerState,
     /// What its health check says.

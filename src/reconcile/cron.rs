@@ -48,6 +48,13 @@ pub(super) struct CronMemory {
     records: Vec<RunRecord>,
 }
 
+impl CronMemory {
+    /// The last runs, the newest last.
+    pub(super) fn records(&self) -> &[RunRecord] {
+        &self.records
+    }
+}
+
 /// What became of a due time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRecord {

@@ -184,6 +184,27 @@ pub enum Reason {
     ClockNotSet,
 }
 
+impl Reason {
+    /// The reason without its waits and numbers of tries, which differ from pass to pass.
+    pub fn without_waits(&self) -> String {
+        match self {
+            Self::PullFailed { image, error, .. } => format!("pull of `{image}` failed: {error}"),
+            Self::BackingOff { error, .. } => format!("failed: {error}"),
+            Self::Delayed { .. } => "waiting between replicas".to_owned(),
+            Self::TakingTurns { image, .. } => {
+                format!("pull of `{image}` waits for this device's turn")
+            }
+            Self::RegistryBusy { registry, error, .. } => {
+                format!("`{registry}` asks for patience: {error}")
+            }
+            Self::NoRoom { image, needed_mb, .. } => {
+                format!("`{image}` needs {needed_mb} MB on the disk, which are not free")
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
 impl std::fmt::Display for Hold {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.replica {

@@ -99,6 +99,9 @@ pub struct Attempts {
     /// What the last one said, when it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What the one before said, while the last one is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_before: Option<String>,
     /// True when it was the container's process that failed, after a start that went well.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_crash: bool,
@@ -274,6 +277,17 @@ impl Memory {
         self.attempts.get(app)?.get(subject)
     }
 
+    /// Of what has failed for an app, what was tried most often: how often it failed, and what the
+    /// last failure said.
+    pub(super) fn most_failed(&self, app: &str) -> Option<(u32, &str)> {
+        fn failed(tried: &Attempts) -> Option<(u32, &str)> {
+            let under_way = u32::from(tried.error.is_none());
+            let error = tried.error.as_deref().or(tried.error_before.as_deref())?;
+            Some((tried.count.saturating_sub(under_way), error))
+        }
+        self.attempts.get(app)?.values().filter_map(failed).max()
+    }
+
     fn attempts_mut(&mut self, app: &str, subject: &str) -> Option<&mut Attempts> {
         self.attempts.get_mut(app)?.get_mut(subject)
     }
@@ -289,15 +303,20 @@ impl Memory {
 
     /// Counts a try that is being planned now.
     pub(super) fn count(&mut self, app: &str, subject: &str, now_ms: u64) {
-        let attempts = self
-            .attempts
-            .entry(app.to_owned())
-            .or_default()
-            .entry(subject.to_owned())
-            .or_insert(Attempts { count: 0, last_ms: now_ms, error: None, is_crash: false });
+        let attempts =
+            self.attempts.entry(app.to_owned()).or_default().entry(subject.to_owned()).or_insert(
+                Attempts {
+                    count: 0,
+                    last_ms: now_ms,
+                    error: None,
+                    error_before: None,
+                    is_crash: false,
+                },
+            );
         attempts.count = attempts.count.saturating_add(1);
         attempts.last_ms = now_ms;
-        (attempts.error, attempts.is_crash) = (None, false);
+        attempts.error_before = attempts.error.take().or(attempts.error_before.take());
+        attempts.is_crash = false;
     }
 
     /// May it be tried? The first try may at once, each further one waits twice as long as the

@@ -33,6 +33,7 @@ mod ports;
 pub mod pretend;
 mod pull;
 mod replica;
+mod status;
 mod times;
 mod update;
 
@@ -43,6 +44,7 @@ pub use cron::{Recorded, RunOutcome, RunRecord, owner};
 pub use hold::{Hold, Reason};
 pub use memory::{Attempts, Memory};
 pub use pull::wanted_images;
+pub use status::{Status, status};
 
 use crate::model::{AppVersion, Desired, DesiredApp, DesiredCronJob, NEBULA_NETWORK, Observed};
 use std::collections::{BTreeMap, BTreeSet};

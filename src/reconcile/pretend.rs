@@ -269,6 +269,7 @@ impl World {
             app,
             replica,
             version,
+            image_id: id.clone(),
             state: ContainerState::Created,
             health: Health::None,
             networks: BTreeSet::from([spec.network.clone()]),

@@ -343,6 +343,7 @@ fn read_container(line: &str, apps: &BTreeMap<&str, &App>) -> ObservedContainer 
         app: (*owner).to_owned(),
         replica,
         version: read_version(version, app),
+        image_id: String::new(),
         state,
         health,
         networks,

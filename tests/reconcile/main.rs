@@ -13,6 +13,7 @@ mod model_access;
 mod model_jobs;
 mod model_options;
 mod rollouts;
+mod status;
 mod support;
 mod trouble;
 mod updates;

@@ -2,12 +2,12 @@
 //! observes, plans, checks and carries out on a pretended device.
 
 use nebula::model::{
-    App, ContainerState, Desired, DesiredApp, Health, Labels, Machine, NEBULA_NETWORK, Observed,
-    ObservedContainer,
+    App, ContainerState, Desired, DesiredApp, DeviceState, Health, Labels, Machine, NEBULA_NETWORK,
+    Observed, ObservedContainer,
 };
 use nebula::reconcile::pretend::{Behaviour, World};
 use nebula::reconcile::{
-    Action, Busy, Hold, Inputs, Memory, Plan, Policy, Reason, Step, check, plan,
+    Action, Busy, Hold, Inputs, Memory, Plan, Policy, Reason, Status, Step, check, plan, status,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +63,20 @@ pub(crate) fn readable(desired: &Desired) -> impl Iterator<Item = &App> {
 /// The one app of a desired state.
 pub(crate) fn only(desired: &Desired) -> &App {
     readable(desired).next().expect("there is an app")
+}
+
+/// What is reported is what is planned: nothing to do and nothing held is converged, and whatever
+/// is neither converged nor on its way has a reason.
+fn assert_told(told: &Status, made: &Plan) {
+    let is_quiet = made.actions.is_empty() && made.holds.is_empty();
+    assert!(!is_quiet || told.state == DeviceState::Converged, "law of told: {told:?}");
+    for app in &told.apps {
+        let is_moved = |action: &Action| matches!(action, Action::Container { app: moved, .. } if *moved == app.app_name);
+        let is_well = app.state == DeviceState::Converged;
+        assert!(!is_well || !made.actions.iter().any(is_moved), "law of told: {app:?}\n{made}");
+        let is_clear = matches!(app.state, DeviceState::Converged | DeviceState::Updating);
+        assert!(is_clear || app.reason.is_some(), "law of told: {app:?}\n{made}");
+    }
 }
 
 /// What goes wrong at one step.
@@ -139,23 +153,34 @@ impl Sim {
         self.plan_with(&mut self.memory.clone())
     }
 
-    fn plan_with(&self, memory: &mut Memory) -> Plan {
-        let observed = self.observe();
-        let busy = Busy::default();
-        let inputs = Inputs {
+    /// Works with what a pass is given.
+    pub(crate) fn with_inputs<T>(
+        &self,
+        observed: &Observed,
+        work: impl FnOnce(&Inputs<'_>) -> T,
+    ) -> T {
+        work(&Inputs {
             desired: &self.desired,
-            observed: &observed,
-            busy: &busy,
+            observed,
+            busy: &Busy::default(),
             policy: &self.policy,
             now_ms: self.now_ms,
-        };
+        })
+    }
+
+    fn plan_with(&self, memory: &mut Memory) -> Plan {
+        let observed = self.observe();
         let mut twin = memory.clone();
-        let made = plan(&inputs, memory);
-        assert_eq!(made, plan(&inputs, &mut twin), "law of determinism");
+        let made = self.with_inputs(&observed, |inputs| {
+            let made = plan(inputs, memory);
+            assert_eq!(made, plan(inputs, &mut twin), "law of determinism");
+            let wrong = check(inputs, &made);
+            assert!(wrong.is_empty(), "law of clean: {wrong:?}\n{made}\n{observed:#?}");
+            assert_told(&status(inputs, &made, memory), &made);
+            made
+        });
         assert_eq!(*memory, twin, "law of determinism, memory");
         assert_owned(&observed, &made);
-        let wrong = check(&inputs, &made);
-        assert!(wrong.is_empty(), "law of clean: {wrong:?}\n{made}\n{observed:#?}");
         assert_explained(&self.desired, &observed, &made);
         made
     }

@@ -2,7 +2,7 @@
 //!
 //! The pass, in reading order: [`checkin`] learns the desired state from the manager, at the [`pace`]
 //! that the way to it allows, [`reconciler`] observes the engine, has the plan made by [`crate::reconcile`] and sees to it
-//! that [`execute`] carries it out. [`state`] is what survives a restart; [`trouble`] is what is told of
+//! that [`execute`] carries it out. [`reports`] tells what was seen. [`state`] is what survives a restart; [`trouble`] is what is told of
 //! check-ins that fail.
 //!
 //! What it is not: it decides nothing about containers; that is the planner's.
@@ -17,6 +17,7 @@ mod execute;
 pub mod pace;
 mod reconciler;
 pub mod registries;
+mod reports;
 mod state;
 mod ticker;
 mod trouble;
@@ -24,6 +25,7 @@ mod trouble;
 pub use config::Config;
 pub use state::StateError;
 
+use crate::bus::{Bus, ManagerBus};
 use crate::client::{Client, ClientError};
 use crate::engine::{ContainerEngine, RegistryAuth, RegistryLogin};
 use crate::reconcile::Policy;
@@ -33,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 /// How long the first pass waits for the first answer of the manager, or its failure. A manager
 /// that is away refuses at once; a network that swallows requests must not keep a device from
@@ -60,9 +62,6 @@ pub async fn run(
     let client = client(&config).map_err(WorkerError::Client)?;
     let state = state::State::open(&config.data_dir).map_err(WorkerError::State)?;
     let group = config.device_group.as_str().to_owned();
-    if config.kafka.is_some() {
-        warn!("reports are not sent by this version; kafka settings have no effect");
-    }
     info!(
         version = env!("CARGO_PKG_VERSION"),
         device_group = group,
@@ -71,10 +70,14 @@ pub async fn run(
         "worker started"
     );
     let policy = policy(&config);
+    let bus: Arc<dyn Bus> = Arc::new(ManagerBus::new(client.clone()));
+    let settings = report_settings(&config);
     let (checkin, desired) =
         checkin::CheckIn::new(client, group, config.check_in_time, state.accepted());
     let executor = execute::Executor::new(engine.clone(), registries(&config));
-    let reconciler = reconciler::Reconciler::new(engine, executor, policy, state.memory(), desired);
+    let reconciler =
+        reconciler::Reconciler::new(engine.clone(), executor, policy, state.memory(), desired);
+    let reporting = reports::run(settings, engine, bus, reconciler.seen(), shutdown.clone());
     let asked = checkin.asked();
     let checking = checkin.run(shutdown.clone());
     let reconciling = async {
@@ -85,7 +88,7 @@ pub async fn run(
             reconciler.run(shutdown.clone()).await;
         }
     };
-    tokio::join!(checking, reconciling);
+    tokio::join!(checking, reconciling, reporting);
     info!("worker stopped; its containers go on running");
     Ok(())
 }
@@ -99,6 +102,18 @@ fn policy(config: &Config) -> Policy {
         pull_spread_ms: u64::try_from(wait).unwrap_or(u64::MAX),
         disk_percent: config.prune_disk_percent,
         ..Policy::default()
+    }
+}
+
+fn report_settings(config: &Config) -> reports::Settings {
+    let url = &config.manager_url;
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    reports::Settings {
+        hostname: config.hostname.clone(),
+        device_group: config.device_group.as_str().to_owned(),
+        check_in_time: config.check_in_time,
+        on_update_only: config.report_on_update_only,
+        towards: (host, url.port_or_known_default().unwrap_or(80)),
     }
 }
 

@@ -7,18 +7,20 @@
 use super::checkin::DesiredWatch;
 use super::execute::{Executor, Outcome, Work};
 use super::jittered;
+use super::reports::{Seen, SeenContainer, SeenWatch};
 use super::state::MemoryFile;
 use super::ticker::{self, Alarm};
 use crate::engine::{ContainerEngine, EngineError};
-use crate::model::{AppVersion, Desired, ImageReference, NEBULA_NETWORK};
+use crate::model::{AppVersion, ContainerState, Desired, ImageReference, NEBULA_NETWORK, Observed};
 use crate::reconcile::{
-    Busy, Hold, Inputs, Memory, Plan, Policy, Reason, Recorded, check, plan, wanted_images,
+    Busy, Hold, Inputs, Memory, Plan, Policy, Reason, Recorded, Status, check, plan, status,
+    wanted_images,
 };
 use futures_util::StreamExt;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -62,6 +64,7 @@ pub(super) struct Reconciler {
     told: HashMap<(String, Option<u32>, String), Instant>,
     engine_failures: u32,
     alarm: Alarm,
+    seen: watch::Sender<Option<Arc<Seen>>>,
 }
 
 impl Reconciler {
@@ -85,7 +88,13 @@ impl Reconciler {
             told: HashMap::new(),
             engine_failures: 0,
             alarm: Alarm::default(),
+            seen: watch::Sender::default(),
         }
+    }
+
+    /// What passes see, for reports.
+    pub(super) fn seen(&self) -> SeenWatch {
+        self.seen.subscribe()
     }
 
     /// Reconciles until the shutdown.
@@ -135,7 +144,7 @@ impl Reconciler {
         let began = std::time::Instant::now();
         let observed = match self.engine.observe().await {
             Ok(observed) => observed,
-            Err(error) => return self.engine_is_away(&error),
+            Err(error) => return self.engine_is_away(&desired, &error),
         };
         if self.engine_failures > 0 {
             info!(failures = self.engine_failures, "docker answers again");
@@ -158,6 +167,7 @@ impl Reconciler {
             return LONGEST_LOOK;
         }
         self.memory_file.write(&self.memory);
+        let status = status(&inputs, &plan, &self.memory);
         self.tell(&plan.holds);
         for Recorded { cron_job, record } in &plan.recorded {
             let (due, outcome) = (record.due, &record.outcome);
@@ -169,7 +179,32 @@ impl Reconciler {
             microseconds = began.elapsed().as_micros(),
             "pass made"
         );
+        self.show(&desired, &observed, status);
         self.set_to_work(plan)
+    }
+
+    /// Shows what was seen, when it is something else than before.
+    fn show(&self, desired: &Arc<Desired>, observed: &Observed, status: Status) {
+        let is_up = |state: ContainerState| state == ContainerState::Running;
+        let replicas = observed.containers.iter().filter(|c| is_up(c.state));
+        let replicas =
+            replicas.map(|c| SeenContainer { id: c.id.clone(), app: Some(c.app.clone()) });
+        let runs = observed.runs.iter().filter(|run| is_up(run.state));
+        let runs = runs.map(|run| SeenContainer { id: run.id.clone(), app: None });
+        let containers = replicas.chain(runs).collect();
+        let cores = observed.machine.cores;
+        let desired = Arc::clone(desired);
+        self.publish(Seen { desired, status, containers, cores, problem: None });
+    }
+
+    fn publish(&self, now: Seen) {
+        self.seen.send_if_modified(|seen| {
+            let is_same = seen.as_deref() == Some(&now);
+            if !is_same {
+                *seen = Some(Arc::new(now));
+            }
+            !is_same
+        });
     }
 
     fn set_to_work(&mut self, plan: Plan) -> Duration {
@@ -311,7 +346,16 @@ impl Reconciler {
     }
 
     /// Docker is away: what runs goes on without us. It is told once.
-    fn engine_is_away(&mut self, error: &EngineError) -> Duration {
+    fn engine_is_away(&mut self, desired: &Arc<Desired>, error: &EngineError) -> Duration {
+        let before = self.seen.borrow().clone();
+        let before = before.as_deref();
+        self.publish(Seen {
+            desired: Arc::clone(desired),
+            status: before.map(|seen| seen.status.clone()).unwrap_or_default(),
+            containers: Vec::new(),
+            cores: before.map_or(0, |seen| seen.cores),
+            problem: Some(error.to_string()),
+        });
         if self.engine_failures == 0 {
             warn!(%error, "docker does not answer; what runs is kept");
         }
@@ -325,7 +369,7 @@ impl Reconciler {
     fn tell(&mut self, holds: &[Hold]) {
         let now = Instant::now();
         for hold in holds {
-            let key = (hold.app.clone(), hold.replica, essence(&hold.reason));
+            let key = (hold.app.clone(), hold.replica, hold.reason.without_waits());
             if !self.told.contains_key(&key) {
                 let reason = hold.reason.to_string();
                 if is_passing(&hold.reason) {
@@ -355,19 +399,6 @@ impl Reconciler {
             warn!("steps were still under way; the next start takes them up");
         }
         self.memory_file.write(&self.memory);
-    }
-}
-
-/// A hold without its waits, which differ in every pass.
-fn essence(reason: &Reason) -> String {
-    match reason {
-        Reason::PullFailed { image, error, .. } => format!("pull {image} {error}"),
-        Reason::BackingOff { error, .. } => format!("back-off {error}"),
-        Reason::Delayed { .. } => "delay".to_owned(),
-        Reason::TakingTurns { image, .. } => format!("turn {image}"),
-        Reason::RegistryBusy { registry, error, .. } => format!("registry {registry} {error}"),
-        Reason::NoRoom { image, needed_mb, .. } => format!("room {image} {needed_mb}"),
-        other => other.to_string(),
     }
 }
 

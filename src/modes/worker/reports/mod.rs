@@ -1,0 +1,334 @@
+//! Telling what this device runs: what was seen is collected into reports, which wait in the
+//! [`outbox`] until [`send`] has handed them over.
+//!
+//! What it is not: it changes nothing on the device. The loop that does shows what it saw and goes
+//! on; nothing here can hold it up, fail it or fill its memory.
+//!
+//! A report is made each check-in time, and soon after something changed: a person waits for the
+//! result of a change.
+
+mod document;
+mod host;
+mod outbox;
+mod send;
+
+use super::jittered;
+use crate::bus::{Bus, Packed};
+use crate::engine::{ContainerEngine, Measured};
+use crate::model::{Desired, DeviceState};
+use crate::reconcile::Status;
+use document::Parts;
+use futures_util::StreamExt;
+use futures_util::stream;
+use host::CpuTimes;
+use outbox::Outbox;
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How long after a change a report is made: what belongs together comes together.
+const SETTLE: Duration = Duration::from_millis(200);
+/// From one report to the next at least, when a state changed.
+const NEXT_STATE: Duration = Duration::from_secs(1);
+/// The same, when no more than details did; it doubles with each, up to the check-in time.
+const NEXT_DETAIL: Duration = Duration::from_secs(2);
+/// Containers that are measured for one report, at most, and at once.
+const MEASURED: usize = 100;
+const MEASURED_AT_ONCE: usize = 4;
+/// How long all measuring may take. A hanging engine must not keep a report from saying so.
+const MEASURING: Duration = Duration::from_secs(10);
+/// A device that was not heard of for three check-ins is away.
+const AWAY_CHECK_INS: u64 = 3;
+/// Beyond that, for what is slow.
+const AWAY_SLACK_SECONDS: u64 = 15;
+/// For how long a device is not away that reports only what changes: nobody can know.
+const AWAY_WHEN_SILENT_SECONDS: u64 = 4 * 24 * 3_600;
+/// After how long the device's address is looked up again.
+const ADDRESS_KEPT: Duration = Duration::from_secs(600);
+
+/// What one pass of the reconciler saw.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Seen {
+    pub(super) desired: Arc<Desired>,
+    pub(super) status: Status,
+    pub(super) containers: Vec<SeenContainer>,
+    pub(super) cores: u32,
+    /// Why the engine does not answer; what was seen is from before.
+    pub(super) problem: Option<String>,
+}
+
+/// A container that is ours and runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SeenContainer {
+    pub(super) id: String,
+    /// The app; none when it is the run of a cron job.
+    pub(super) app: Option<String>,
+}
+
+/// What was seen, when something was.
+pub(super) type SeenWatch = watch::Receiver<Option<Arc<Seen>>>;
+
+/// As whom reports are made, and how often.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) hostname: String,
+    pub(super) device_group: String,
+    pub(super) check_in_time: Duration,
+    pub(super) on_update_only: bool,
+    /// What is reached when the device's address is asked for.
+    pub(super) towards: (String, u16),
+}
+
+/// Makes and sends reports until the shutdown.
+pub(super) async fn run(
+    settings: Settings,
+    engine: Arc<dyn ContainerEngine>,
+    bus: Arc<dyn Bus>,
+    seen: SeenWatch,
+    shutdown: CancellationToken,
+) {
+    let outbox = Arc::new(Outbox::default());
+    let collector = Collector {
+        hostname: settings.hostname.as_str().into(),
+        settings,
+        engine,
+        outbox: Arc::clone(&outbox),
+        boot_id: format!("{:016x}", rand::random::<u64>()),
+        sequence: 0,
+        started: Instant::now(),
+        cpu: CpuTimes::now(),
+        before: HashMap::new(),
+        told: None,
+        address: None,
+    };
+    tokio::join!(collector.run(seen, shutdown.clone()), send::run(outbox, bus, shutdown));
+}
+
+struct Collector {
+    settings: Settings,
+    hostname: Arc<str>,
+    engine: Arc<dyn ContainerEngine>,
+    outbox: Arc<Outbox>,
+    boot_id: String,
+    sequence: u64,
+    started: Instant,
+    cpu: CpuTimes,
+    /// By container: what its processors did, and when, at the last report.
+    before: HashMap<String, (Value, Value)>,
+    /// What the last report was about.
+    told: Option<Arc<Seen>>,
+    address: Option<(IpAddr, Instant)>,
+}
+
+impl Collector {
+    async fn run(mut self, mut seen: SeenWatch, shutdown: CancellationToken) {
+        // Until the first pass there is nothing to tell.
+        let first = seen.wait_for(Option::is_some);
+        if !matches!(shutdown.run_until_cancelled(first).await, Some(Ok(_))) {
+            return;
+        }
+        // Devices that were started together spread.
+        let mut regular = Instant::now() + SETTLE.mul_f64(rand::random_range(1.0..5.0));
+        let mut last = Instant::now();
+        let mut next_detail = NEXT_DETAIL;
+        let mut changed_at: Option<Instant> = None;
+        loop {
+            let due = changed_at.map_or(regular, |changed| changed.min(regular));
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = sleep_until(due) => {}
+                changed = seen.changed() => {
+                    // The reconciler ends with the shutdown.
+                    if changed.is_err() {
+                        return;
+                    }
+                    let latest = seen.borrow_and_update().clone();
+                    let both = self.told.as_ref().zip(latest);
+                    let news = both.and_then(|(told, latest)| News::of(told, &latest));
+                    let Some(news) = news else { continue };
+                    let gap = if news == News::State { NEXT_STATE } else { next_detail };
+                    let due = (Instant::now() + SETTLE).max(last + gap);
+                    changed_at = Some(changed_at.map_or(due, |earlier| earlier.min(due)));
+                    continue;
+                }
+            }
+            let is_regular = Instant::now() >= regular;
+            let Some(latest) = seen.borrow_and_update().clone() else { continue };
+            let is_first = self.told.is_none();
+            let is_updated =
+                self.told.as_ref().is_some_and(|told| News::of(told, &latest).is_some());
+            next_detail = if is_updated && !is_regular {
+                (next_detail * 2).min(self.settings.check_in_time.max(NEXT_DETAIL))
+            } else {
+                NEXT_DETAIL
+            };
+            if is_updated || is_first || !self.settings.on_update_only {
+                self.report(latest, is_updated).await;
+            }
+            last = Instant::now();
+            changed_at = None;
+            regular = last + jittered(self.settings.check_in_time);
+        }
+    }
+
+    async fn report(&mut self, seen: Arc<Seen>, is_updated: bool) {
+        let measured = self.measure(&seen.containers).await;
+        let (mut app_stats, mut job_stats, mut restarts) = (Vec::new(), Vec::new(), HashMap::new());
+        for (container, Measured { stats, restarts: again }) in measured {
+            match &container.app {
+                Some(app) => {
+                    *restarts.entry(app.clone()).or_insert(0) += again;
+                    app_stats.push(stats);
+                }
+                None => job_stats.push(stats),
+            }
+        }
+        let mut status = seen.status.clone();
+        for app in &mut status.apps {
+            app.restarts = restarts.get(&app.app_name).copied().unwrap_or_default();
+        }
+        if let Some(problem) = &seen.problem {
+            status.state = DeviceState::Failed;
+            status.reason = Some(problem.clone());
+        }
+        let address = self.address().await;
+        let docker = match &seen.problem {
+            Some(problem) => json!({ "reachable": false, "problem": problem }),
+            None => json!({ "reachable": true, "version": self.docker_version().await }),
+        };
+        self.sequence += 1;
+        let cpu = CpuTimes::now();
+        let parts = Parts {
+            hostname: &self.settings.hostname,
+            device_group: &self.settings.device_group,
+            report_id: bson::oid::ObjectId::new().to_hex(),
+            boot_id: &self.boot_id,
+            sequence: self.sequence,
+            now: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            updated: is_updated,
+            desired: &seen.desired,
+            status,
+            memory: host::memory(),
+            root_disk: host::root_disk(),
+            cpu: host::cpu(seen.cores, cpu, self.cpu),
+            app_stats,
+            job_stats,
+            worker: json!({
+                "version": env!("CARGO_PKG_VERSION"),
+                "uptime_seconds": self.started.elapsed().as_secs(),
+                "address": address,
+            }),
+            docker,
+            away_after_seconds: self.away_after_seconds(),
+            dropped: self.outbox.dropped(),
+        };
+        let json = document::bytes(parts).into();
+        self.outbox.push(Packed { hostname: Arc::clone(&self.hostname), json });
+        self.cpu = cpu;
+        self.told = Some(seen);
+    }
+
+    fn away_after_seconds(&self) -> u64 {
+        if self.settings.on_update_only {
+            return AWAY_WHEN_SILENT_SECONDS;
+        }
+        self.settings.check_in_time.as_secs().saturating_mul(AWAY_CHECK_INS) + AWAY_SLACK_SECONDS
+    }
+
+    /// What containers take. One that cannot be measured is left out.
+    async fn measure<'a>(
+        &mut self,
+        containers: &'a [SeenContainer],
+    ) -> Vec<(&'a SeenContainer, Measured)> {
+        let one = |container: &'a SeenContainer| {
+            let engine = Arc::clone(&self.engine);
+            async move { (container, engine.measure(&container.id).await) }
+        };
+        let mut measured = Vec::new();
+        let mut all = stream::iter(containers.iter().take(MEASURED))
+            .map(one)
+            .buffer_unordered(MEASURED_AT_ONCE);
+        let collected = timeout(MEASURING, async {
+            while let Some((container, answer)) = all.next().await {
+                if let Ok(Some(answer)) = answer {
+                    measured.push((container, answer));
+                }
+            }
+        });
+        if collected.await.is_err() {
+            tracing::debug!(measured = measured.len(), "not all containers could be measured");
+        }
+        drop(all);
+        measured.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
+        let mut now = HashMap::new();
+        for (container, Measured { stats, .. }) in &mut measured {
+            self.compare(container, stats, &mut now);
+        }
+        self.before = now;
+        measured
+    }
+
+    /// Docker compares a container's processors with the moment before; here that is the last
+    /// report, so that the share that people compute is that of the whole time between.
+    fn compare(
+        &self,
+        container: &SeenContainer,
+        stats: &mut Map<String, Value>,
+        now: &mut HashMap<String, (Value, Value)>,
+    ) {
+        let (Some(cpu), Some(read)) = (stats.get("cpu_stats").cloned(), stats.get("read").cloned())
+        else {
+            return;
+        };
+        if let Some((cpu_before, read_before)) = self.before.get(&container.id) {
+            stats.insert("precpu_stats".to_owned(), cpu_before.clone());
+            stats.insert("preread".to_owned(), read_before.clone());
+        }
+        now.insert(container.id.clone(), (cpu, read));
+    }
+
+    async fn docker_version(&self) -> Option<String> {
+        timeout(MEASURING, self.engine.version()).await.ok()?.ok()
+    }
+
+    async fn address(&mut self) -> Option<IpAddr> {
+        if let Some((address, looked)) = self.address
+            && looked.elapsed() < ADDRESS_KEPT
+        {
+            return Some(address);
+        }
+        let (host, port) = &self.settings.towards;
+        let address = timeout(MEASURING, host::address_towards(host, *port)).await.ok()??;
+        self.address = Some((address, Instant::now()));
+        Some(address)
+    }
+}
+
+/// What changed from one look to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// The state of something, or what is desired.
+    State,
+    /// Reasons, replicas, runs.
+    Detail,
+}
+
+impl News {
+    fn of(before: &Seen, now: &Seen) -> Option<Self> {
+        let states = |seen: &Seen| {
+            let Status { state, apps, cron_jobs, .. } = &seen.status;
+            let apps = apps.iter().map(|app| (app.uid, app.app_id, app.state));
+            let jobs = cron_jobs.iter().map(|job| (job.uid, job.cron_job_id, job.state));
+            (seen.desired.revision, *state, apps.chain(jobs).collect::<Vec<_>>())
+        };
+        if before.problem != now.problem || states(before) != states(now) {
+            return Some(Self::State);
+        }
+        (before.status != now.status).then_some(Self::Detail)
+    }
+}

@@ -1,0 +1,254 @@
+//! How far a device is with each app and cron job: the pass, told to whoever is far away.
+//!
+//! It reads a plan and what the plan was made from, and decides nothing. What it says holds no
+//! waits, so that it changes only when something happened; and no value of a variable, wherever an
+//! error has picked one up.
+
+use super::action::Action;
+use super::cron::{RunOutcome, RunRecord, owner};
+use super::hold::Reason;
+use super::{Inputs, Memory, Plan};
+use crate::model::{
+    App, AppReport, ContainerState, CronJob, CronJobReport, DesiredApp, DesiredCronJob,
+    DeviceState, EnvVars, Health, NEBULA_NETWORK, ObservedContainer, ObservedImage, RunReport,
+    RunResult,
+};
+use std::collections::BTreeSet;
+
+/// So many tries in a row fail before what is tried counts as failed: a network that is away for a
+/// moment is no failure.
+const TRIES: u32 = 3;
+/// Shorter values of variables are words of any text.
+const SHORTEST_SECRET: usize = 4;
+
+/// How far a device is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// The state of all together: the worst.
+    pub state: DeviceState,
+    /// The reason of the first that is in that state.
+    pub reason: Option<String>,
+    /// The apps, in the group's order.
+    pub apps: Vec<AppReport>,
+    /// The cron jobs, likewise.
+    pub cron_jobs: Vec<CronJobReport>,
+}
+
+/// A state, and why.
+type Verdict = (DeviceState, Option<String>);
+
+/// How far the device is after a pass.
+pub fn status(inputs: &Inputs<'_>, plan: &Plan, memory: &Memory) -> Status {
+    let look = Look { inputs, plan, memory };
+    let apps: Vec<AppReport> = inputs.desired.apps.iter().map(|app| look.app(app)).collect();
+    let cron_jobs: Vec<CronJobReport> =
+        inputs.desired.cron_jobs.iter().map(|job| look.cron_job(job)).collect();
+    let told = apps.iter().map(|app| (app.state, &app.app_name, &app.reason));
+    let told = told.chain(cron_jobs.iter().map(|job| (job.state, &job.cron_job_name, &job.reason)));
+    let mut worst = (DeviceState::Converged, None);
+    for (state, name, reason) in told {
+        if state > worst.0 {
+            worst = (state, reason.as_ref().map(|reason| format!("{name}: {reason}")));
+        }
+    }
+    let (state, reason) = worst;
+    Status { state, reason, apps, cron_jobs }
+}
+
+#[derive(Clone, Copy)]
+struct Look<'a> {
+    inputs: &'a Inputs<'a>,
+    plan: &'a Plan,
+    memory: &'a Memory,
+}
+
+impl Look<'_> {
+    fn app(&self, told: &DesiredApp) -> AppReport {
+        let app = match told {
+            DesiredApp::Readable(app) => app,
+            DesiredApp::Unreadable { name, reason } => {
+                let reason = Reason::Unreadable { why: reason.clone() }.without_waits();
+                return AppReport {
+                    app_name: name.clone(),
+                    state: DeviceState::Held,
+                    reason: Some(reason),
+                    ..AppReport::default()
+                };
+            }
+        };
+        let name = app.app_name.as_str();
+        let busy = self.inputs.busy;
+        let is_changed = |action: &Action| match action {
+            Action::Container { app, .. } | Action::Pull { app, .. } => app == name,
+            Action::CreateNetwork { .. } | Action::RemoveImage { .. } => false,
+        };
+        let is_moving = busy.apps.contains(name)
+            || busy.pulls.iter().any(|(owner, _)| owner == name)
+            || self.plan.actions.iter().any(is_changed);
+        let containers: Vec<&ObservedContainer> =
+            self.inputs.observed.containers.iter().filter(|c| c.app == name).collect();
+        let up: Vec<&ObservedContainer> = containers.iter().copied().filter(|c| is_up(c)).collect();
+        let (state, reason) = self.verdict(name, is_moving);
+        let ids: BTreeSet<u64> =
+            up.iter().filter_map(|c| c.version.as_ref()).map(|version| version.app_id).collect();
+        AppReport {
+            app_name: name.to_owned(),
+            uid: app.identity.uid,
+            app_id: app.app_id,
+            state,
+            reason: reason.map(|reason| masked(reason, &app.spec.container.env_vars)),
+            replicas_up: up.len() as u64,
+            replicas_wanted: self.wanted(app),
+            running_ids: ids.into_iter().collect(),
+            image: app.spec.container.docker_image.to_string(),
+            image_digest: up.first().and_then(|c| self.digest(&c.image_id)),
+            restarts: 0,
+        }
+    }
+
+    fn cron_job(&self, told: &DesiredCronJob) -> CronJobReport {
+        let job = match told {
+            DesiredCronJob::Readable(job) => job,
+            DesiredCronJob::Unreadable { name, reason } => {
+                let reason = Reason::Unreadable { why: reason.clone() }.without_waits();
+                return CronJobReport {
+                    cron_job_name: name.clone(),
+                    state: DeviceState::Held,
+                    reason: Some(reason),
+                    ..CronJobReport::default()
+                };
+            }
+        };
+        let name = job.cron_job_name.as_str();
+        let owner = owner(name);
+        // A run is what a cron job is for, not a change of it; its image on the way is one.
+        let is_moving = self.inputs.busy.pulls.iter().any(|(of, _)| *of == owner)
+            || self
+                .plan
+                .actions
+                .iter()
+                .any(|action| matches!(action, Action::Pull { app, .. } if *app == owner));
+        let (state, reason) = self.verdict(&owner, is_moving);
+        let records = self.memory.cron_job(name).map(super::cron::CronMemory::records);
+        let image = &job.spec.container.docker_image;
+        let here = self.inputs.observed.image(&image.familiar());
+        CronJobReport {
+            cron_job_name: name.to_owned(),
+            uid: job.identity.uid,
+            cron_job_id: job.cron_job_id,
+            state,
+            reason: reason.map(|reason| masked(reason, env_of(job))),
+            image: image.to_string(),
+            image_digest: here.and_then(registry_digest),
+            last_runs: records.unwrap_or_default().iter().map(run).collect(),
+        }
+    }
+
+    /// The worst of what holds it, and of what was tried for it.
+    fn verdict(&self, owner: &str, is_moving: bool) -> Verdict {
+        let mut worst: Verdict = (DeviceState::Converged, None);
+        let mut note = |(state, reason): Verdict| {
+            if state > worst.0 || (state == worst.0 && worst.1.is_none()) {
+                worst = (state, reason);
+            }
+        };
+        if is_moving {
+            note((DeviceState::Updating, None));
+        }
+        for hold in self.plan.holds.iter().filter(|hold| hold.app == owner) {
+            let Some(state) = state_of(&hold.reason) else { continue };
+            let reason = hold.reason.without_waits();
+            let replica = hold.replica.map(|replica| format!("replica {replica}: "));
+            note((state, Some(format!("{}{reason}", replica.unwrap_or_default()))));
+        }
+        // What failed again and again is not well because the next try is under way.
+        if let Some((times, error)) = self.memory.most_failed(owner)
+            && worst.0 == DeviceState::Updating
+            && times >= TRIES
+        {
+            worst = (DeviceState::Failed, Some(error.to_owned()));
+        }
+        worst
+    }
+
+    fn wanted(&self, app: &App) -> u64 {
+        if app.spec.running {
+            app.spec.containers_per.replicas(self.inputs.observed.machine)
+        } else {
+            0
+        }
+    }
+
+    fn digest(&self, image_id: &str) -> Option<String> {
+        let images = &self.inputs.observed.images;
+        images.iter().find(|image| image.id == image_id).and_then(registry_digest)
+    }
+}
+
+fn env_of(job: &CronJob) -> &EnvVars {
+    &job.spec.container.env_vars
+}
+
+/// Does a container serve? One whose health check has not decided does not yet.
+fn is_up(container: &ObservedContainer) -> bool {
+    container.state == ContainerState::Running
+        && matches!(container.health, Health::None | Health::Healthy)
+}
+
+/// The digest by which a registry knows an image.
+fn registry_digest(image: &ObservedImage) -> Option<String> {
+    let digest = image.names.iter().find_map(|name| name.split_once('@'));
+    digest.map(|(_, digest)| digest.to_owned())
+}
+
+/// What a hold says of what it holds; none when all is as it should be.
+fn state_of(reason: &Reason) -> Option<DeviceState> {
+    Some(match reason {
+        Reason::Ended { exit_code: 0 } => return None,
+        Reason::WentBack { .. } => DeviceState::RolledBack,
+        Reason::UpdatePaused { .. } | Reason::Ended { .. } => DeviceState::Failed,
+        Reason::PullFailed { attempts, .. } | Reason::BackingOff { attempts, .. } => {
+            if *attempts >= TRIES { DeviceState::Failed } else { DeviceState::Updating }
+        }
+        Reason::Pulling { .. }
+        | Reason::TakingTurns { .. }
+        | Reason::Settling
+        | Reason::WaitingForReplica { .. }
+        | Reason::Delayed { .. }
+        | Reason::WaitingForImage { .. }
+        | Reason::Restarting
+        | Reason::BeingRemoved { .. }
+        | Reason::Busy => DeviceState::Updating,
+        // Ours, which is made at the start and after somebody removed it.
+        Reason::NetworkMissing { network } if network == NEBULA_NETWORK => DeviceState::Updating,
+        Reason::RegistryBusy { .. }
+        | Reason::NoRoom { .. }
+        | Reason::NetworkMissing { .. }
+        | Reason::PortHeld { .. }
+        | Reason::PortsDoNotFit { .. }
+        | Reason::TooManyReplicas { .. }
+        | Reason::NameHeld { .. }
+        | Reason::UnknownState { .. }
+        | Reason::Unreadable { .. }
+        | Reason::ClockNotSet => DeviceState::Held,
+    })
+}
+
+fn run(record: &RunRecord) -> RunReport {
+    let (outcome, result) = match &record.outcome {
+        RunOutcome::Ended(result) => ("ended".to_owned(), Some(*result)),
+        other => (other.to_string(), None),
+    };
+    RunReport {
+        due: record.due,
+        outcome,
+        exit_code: result.map(|RunResult { exit_code, .. }| exit_code),
+        duration_ms: result.map(|RunResult { duration_ms, .. }| duration_ms),
+    }
+}
+
+/// A text without the values of variables.
+fn masked(text: String, variables: &EnvVars) -> String {
+    let secrets = variables.iter().filter(|(_, value)| value.len() >= SHORTEST_SECRET);
+    secrets.fold(text, |text, (_, secret)| text.replace(secret, "***"))
+}
