@@ -4,12 +4,12 @@
 //! the planner ends in the same state, only with less patience, and after it has seen once more
 //! that a version fails.
 
-use super::Policy;
 use super::app::NO_APP;
 use super::cron::CronMemory;
 use super::images::ImageMemory;
 use super::pull::PullMemory;
-use crate::model::{App, AppVersion, ImageReference, Observed};
+use super::{Inputs, Policy};
+use crate::model::{App, AppVersion, ImageReference, Observed, ObservedContainer};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -237,6 +237,14 @@ impl Memory {
     /// For how long the health check of a container has not decided, in ms.
     pub(super) fn undecided_ms(&self, id: &str, now_ms: u64) -> u64 {
         self.undecided.get(id).map_or(0, |since| now_ms.saturating_sub(*since))
+    }
+
+    /// Has the health check of a container not decided though it has had the time?
+    pub(super) fn has_stalled(&self, container: &ObservedContainer, inputs: &Inputs<'_>) -> bool {
+        let waited_ms = self.undecided_ms(&container.id, inputs.now_ms);
+        let slack_ms = inputs.policy.verdict_slack_ms;
+        let verdict_ms = container.verdict_ms;
+        verdict_ms.is_some_and(|verdict_ms| waited_ms > verdict_ms.saturating_add(slack_ms))
     }
 
     /// A container is started anew, and its health check with it.

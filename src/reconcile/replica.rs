@@ -102,12 +102,6 @@ impl<'a> Slot<'a> {
         self.old_serves() && self.new.is_none_or(|new| new.state != ContainerState::Running)
     }
 
-    fn is_stalled(new: &ObservedContainer, planner: &Planner<'_>) -> bool {
-        let waited_ms = planner.memory.undecided_ms(&new.id, planner.inputs.now_ms);
-        let slack_ms = planner.inputs.policy.verdict_slack_ms;
-        new.verdict_ms.is_some_and(|verdict_ms| waited_ms > verdict_ms.saturating_add(slack_ms))
-    }
-
     /// Was the new container started again since we started it? A process that ends quickly is
     /// seldom seen while it is down; that it is younger than its start tells as well. It is
     /// asked while an old container waits to be given up, and no longer: later, a person at the
@@ -121,7 +115,9 @@ impl<'a> Slot<'a> {
         let Some(new) = self.new else { return Standing::Absent };
         match (new.state, new.health) {
             (ContainerState::Running, Health::Unhealthy) => Standing::Unhealthy,
-            (ContainerState::Running, Health::Starting) if Self::is_stalled(new, planner) => {
+            (ContainerState::Running, Health::Starting)
+                if planner.memory.has_stalled(new, planner.inputs) =>
+            {
                 // One that nothing stands in for runs, and that is all that can be known of it.
                 if self.old.is_some() { Standing::Stalled } else { Standing::Up }
             }

@@ -87,7 +87,12 @@ impl Look<'_> {
             || self.plan.actions.iter().any(is_changed);
         let containers: Vec<&ObservedContainer> =
             self.inputs.observed.containers.iter().filter(|c| c.app == name).collect();
-        let up: Vec<&ObservedContainer> = containers.iter().copied().filter(|c| is_up(c)).collect();
+        let up: Vec<&ObservedContainer> =
+            containers.iter().copied().filter(|c| self.is_up(c)).collect();
+        let is_checked = |c: &&ObservedContainer| {
+            c.state == ContainerState::Running && c.health == Health::Starting
+        };
+        let is_moving = is_moving || containers.iter().any(|c| is_checked(c) && !self.is_up(c));
         let (state, reason) = self.verdict(name, is_moving);
         let ids: BTreeSet<u64> =
             up.iter().filter_map(|c| c.version.as_ref()).map(|version| version.app_id).collect();
@@ -171,6 +176,17 @@ impl Look<'_> {
         worst
     }
 
+    /// Does a container serve? One whose health check has not decided does not yet, unless Docker
+    /// does not run the check.
+    fn is_up(&self, container: &ObservedContainer) -> bool {
+        let is_well = match container.health {
+            Health::None | Health::Healthy => true,
+            Health::Starting => self.memory.has_stalled(container, self.inputs),
+            Health::Unhealthy => false,
+        };
+        container.state == ContainerState::Running && is_well
+    }
+
     fn wanted(&self, app: &App) -> u64 {
         if app.spec.running {
             app.spec.containers_per.replicas(self.inputs.observed.machine)
@@ -187,12 +203,6 @@ impl Look<'_> {
 
 fn env_of(job: &CronJob) -> &EnvVars {
     &job.spec.container.env_vars
-}
-
-/// Does a container serve? One whose health check has not decided does not yet.
-fn is_up(container: &ObservedContainer) -> bool {
-    container.state == ContainerState::Running
-        && matches!(container.health, Health::None | Health::Healthy)
 }
 
 /// The digest by which a registry knows an image.

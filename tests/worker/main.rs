@@ -25,6 +25,7 @@ mod random;
 mod registries;
 mod relay;
 mod replicas;
+mod reports;
 mod shop;
 mod trouble;
 mod updates;

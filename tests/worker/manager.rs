@@ -43,6 +43,7 @@ pub(crate) struct Manager {
     answer: watch::Sender<Answer>,
     asked: watch::Receiver<u64>,
     asks: Arc<Mutex<Vec<Ask>>>,
+    reports: watch::Receiver<Vec<Value>>,
     task: AbortHandle,
     revision: u64,
 }
@@ -63,7 +64,8 @@ impl Manager {
         let answer = watch::Sender::new(Answer::State(state(0, &[])));
         let (count, asked) = watch::channel(0);
         let asks = Arc::new(Mutex::new(Vec::new()));
-        let visit = Visit { answer: answer.subscribe(), asked: count, asks: asks.clone() };
+        let (heard, reports) = watch::channel(Vec::new());
+        let visit = Visit { answer: answer.subscribe(), asked: count, asks: asks.clone(), heard };
         let task = tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
                 let (tls, visit) = (tls.clone(), visit.clone());
@@ -76,7 +78,7 @@ impl Manager {
                 });
             }
         });
-        Self { address, answer, asked, asks, task: task.abort_handle(), revision: 1000 }
+        Self { address, answer, asked, asks, reports, task: task.abort_handle(), revision: 1000 }
     }
 
     /// Declares cron jobs and no app; each call is a newer state.
@@ -105,6 +107,23 @@ impl Manager {
     /// Says what this makes of each request's head.
     pub(crate) fn say_by(&self, make: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static) {
         self.say(Answer::Made(Arc::new(make)));
+    }
+
+    /// Waits for a report that is so, the oldest that is. `what` says what it never was.
+    pub(crate) async fn is_told(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        let found = |reports: &Vec<Value>| reports.iter().find(|it| is_it(it)).cloned();
+        let waited = self.reports.wait_for(|reports| found(reports).is_some());
+        let waited = tokio::time::timeout(super::world::PATIENCE, waited).await;
+        let report = waited.map(|reports| found(&reports.expect("the manager lives")));
+        let Ok(Some(report)) = report else {
+            panic!("no report that {what}, of {:#?}", self.reports.borrow().last());
+        };
+        report
+    }
+
+    /// All reports so far.
+    pub(crate) fn reports(&self) -> Vec<Value> {
+        self.reports.borrow().clone()
     }
 
     /// The requests since this was last looked at.
@@ -177,6 +196,7 @@ struct Visit {
     answer: watch::Receiver<Answer>,
     asked: watch::Sender<u64>,
     asks: Arc<Mutex<Vec<Ask>>>,
+    heard: watch::Sender<Vec<Value>>,
 }
 
 impl Visit {
@@ -189,12 +209,39 @@ impl Visit {
             }
         }
         let head = String::from_utf8(head).expect("text").to_lowercase();
+        if head.starts_with("post ") {
+            return self.take_reports(&head, connection).await;
+        }
         let ask = Ask { at: Instant::now(), wait: wait_of(&head) };
         self.asks.lock().expect("no panic holds it").push(ask);
         let bytes = self.answer(&head).await;
         self.asked.send_modify(|count| *count += 1);
         let Some(bytes) = bytes else { return std::future::pending().await };
         // The worker may have gone away meanwhile, which is its right.
+        let _ = connection.write_all(&bytes).await;
+        let _ = connection.shutdown().await;
+    }
+
+    /// Takes reports as a real manager does, or answers them as it answers check-ins.
+    async fn take_reports(&self, head: &str, mut connection: impl AsyncRead + AsyncWrite + Unpin) {
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length: usize = length.expect("a length").parse().expect("a number");
+        let mut body = vec![0; length];
+        if connection.read_exact(&mut body).await.is_err() {
+            return;
+        }
+        let said = self.answer.borrow().clone();
+        let bytes = match said {
+            Answer::Silence => return std::future::pending().await,
+            Answer::Raw(bytes) => bytes,
+            Answer::Made(_) | Answer::State(_) => {
+                let mut body: Value = serde_json::from_slice(&body).expect("JSON");
+                let Value::Array(reports) = body["reports"].take() else { panic!("a list") };
+                let accepted = reports.len();
+                self.heard.send_modify(|heard| heard.extend(reports));
+                told(&json!({"accepted": accepted, "refused": []}), "")
+            }
+        };
         let _ = connection.write_all(&bytes).await;
         let _ = connection.shutdown().await;
     }

@@ -17,7 +17,7 @@ mod execute;
 pub mod pace;
 mod reconciler;
 pub mod registries;
-mod reports;
+pub mod reports;
 mod state;
 mod ticker;
 mod trouble;

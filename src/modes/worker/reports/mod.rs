@@ -12,6 +12,9 @@ mod host;
 mod outbox;
 mod send;
 
+pub use outbox::Outbox;
+pub use send::run as send_all;
+
 use super::jittered;
 use crate::bus::{Bus, Packed};
 use crate::engine::{ContainerEngine, Measured};
@@ -21,7 +24,6 @@ use document::Parts;
 use futures_util::StreamExt;
 use futures_util::stream;
 use host::CpuTimes;
-use outbox::Outbox;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -180,9 +182,9 @@ impl Collector {
         let measured = self.measure(&seen.containers).await;
         let (mut app_stats, mut job_stats, mut restarts) = (Vec::new(), Vec::new(), HashMap::new());
         for (container, Measured { stats, restarts: again }) in measured {
-            match &container.app {
+            match container.app {
                 Some(app) => {
-                    *restarts.entry(app.clone()).or_insert(0) += again;
+                    *restarts.entry(app).or_insert(0) += again;
                     app_stats.push(stats);
                 }
                 None => job_stats.push(stats),
@@ -241,18 +243,18 @@ impl Collector {
     }
 
     /// What containers take. One that cannot be measured is left out.
-    async fn measure<'a>(
-        &mut self,
-        containers: &'a [SeenContainer],
-    ) -> Vec<(&'a SeenContainer, Measured)> {
-        let one = |container: &'a SeenContainer| {
-            let engine = Arc::clone(&self.engine);
-            async move { (container, engine.measure(&container.id).await) }
+    async fn measure(&mut self, containers: &[SeenContainer]) -> Vec<(SeenContainer, Measured)> {
+        let engine = Arc::clone(&self.engine);
+        let one = move |container: SeenContainer| {
+            let engine = Arc::clone(&engine);
+            async move {
+                let answer = engine.measure(&container.id).await;
+                (container, answer)
+            }
         };
         let mut measured = Vec::new();
-        let mut all = stream::iter(containers.iter().take(MEASURED))
-            .map(one)
-            .buffer_unordered(MEASURED_AT_ONCE);
+        let first: Vec<SeenContainer> = containers.iter().take(MEASURED).cloned().collect();
+        let mut all = stream::iter(first).map(one).buffer_unordered(MEASURED_AT_ONCE);
         let collected = timeout(MEASURING, async {
             while let Some((container, answer)) = all.next().await {
                 if let Ok(Some(answer)) = answer {

@@ -13,9 +13,9 @@ const MAX_REPORTS: usize = 200;
 /// So many bytes at most: a device has little memory, and its apps need it.
 const MAX_BYTES: usize = 1 << 20;
 
-/// The reports that wait. One who sends empties it, and removes only what has arrived.
+/// The reports that wait. Whoever sends empties it, and removes only what has arrived.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub struct Outbox {
     waiting: Mutex<Waiting>,
     came: Notify,
 }
@@ -27,19 +27,22 @@ struct Waiting {
     bytes: usize,
     last: u64,
     dropped: u64,
+    /// Nobody takes reports: the newest is enough.
+    is_idle: bool,
 }
 
 impl Outbox {
     /// Adds a report. Those that no longer fit go, the oldest first, and are counted.
-    pub(super) fn push(&self, report: Packed) {
+    pub fn push(&self, report: Packed) {
         let mut waiting = self.lock();
         waiting.last += 1;
         waiting.bytes += report.json.len();
         let number = waiting.last;
         waiting.reports.push_back((number, report));
         // The newest stays whatever its size: it is the one that counts.
+        let most = if waiting.is_idle { 1 } else { MAX_REPORTS };
         while waiting.reports.len() > 1
-            && (waiting.reports.len() > MAX_REPORTS || waiting.bytes > MAX_BYTES)
+            && (waiting.reports.len() > most || waiting.bytes > MAX_BYTES)
         {
             waiting.remove_first();
             waiting.dropped += 1;
@@ -50,7 +53,7 @@ impl Outbox {
 
     /// The first ones, at most so many, with the number of the last of them; waits until there is
     /// one.
-    pub(super) async fn first(&self, most: usize) -> (u64, Vec<Packed>) {
+    pub async fn first(&self, most: usize) -> (u64, Vec<Packed>) {
         loop {
             let came = self.came.notified();
             {
@@ -65,7 +68,7 @@ impl Outbox {
     }
 
     /// They arrived, up to the one with this number.
-    pub(super) fn arrived(&self, number: u64) {
+    pub fn arrived(&self, number: u64) {
         let mut waiting = self.lock();
         while waiting.reports.front().is_some_and(|(first, _)| *first <= number) {
             waiting.remove_first();
@@ -73,7 +76,7 @@ impl Outbox {
     }
 
     /// Nobody will ever take them, up to the one with this number.
-    pub(super) fn give_up(&self, number: u64) {
+    pub fn give_up(&self, number: u64) {
         let before = self.lock().reports.len();
         self.arrived(number);
         let mut waiting = self.lock();
@@ -81,13 +84,18 @@ impl Outbox {
         waiting.dropped += gone as u64;
     }
 
+    /// Whether there is nobody who takes reports. Then no more than the newest is kept.
+    pub fn set_idle(&self, is_idle: bool) {
+        self.lock().is_idle = is_idle;
+    }
+
     /// How many were dropped since the start.
-    pub(super) fn dropped(&self) -> u64 {
+    pub fn dropped(&self) -> u64 {
         self.lock().dropped
     }
 
     /// Whether nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.lock().reports.is_empty()
     }
 

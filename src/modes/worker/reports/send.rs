@@ -24,7 +24,7 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Sends from the outbox until the shutdown, and then once more.
-pub(super) async fn run(outbox: Arc<Outbox>, bus: Arc<dyn Bus>, shutdown: CancellationToken) {
+pub async fn run(outbox: Arc<Outbox>, bus: Arc<dyn Bus>, shutdown: CancellationToken) {
     let mut sender = Sender { outbox, bus, failures: 0, told: None };
     while let Some(wait) = shutdown.run_until_cancelled(sender.round()).await {
         if shutdown.run_until_cancelled(sleep(wait)).await.is_none() {
@@ -81,12 +81,14 @@ impl Sender {
 
     fn works(&mut self) {
         self.failures = 0;
+        self.outbox.set_idle(false);
         if self.told.take().is_some() {
             info!(to = self.bus.address(), "reports are taken again");
         }
     }
 
     fn failed(&mut self, number: u64, error: &BusError) -> Duration {
+        self.outbox.set_idle(matches!(error, BusError::NoSuchPlace { .. }));
         let (reason, wait) = match error {
             BusError::Later { reason, retry_after } => {
                 let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(10));
@@ -99,7 +101,7 @@ impl Sender {
                 (reason, Duration::ZERO)
             }
             BusError::NoSuchPlace { reason } => {
-                self.outbox.give_up(number);
+                self.outbox.give_up(u64::MAX);
                 (reason, jittered(NO_SUCH_PLACE_RETRY))
             }
         };
