@@ -25,6 +25,7 @@ use super::{
     Changes, GroupSnapshot, Kind, KnownGroups, Object, OpenError, Store, StoreError, UserSnapshot,
     Written,
 };
+use crate::config::Mongo;
 use crate::model::{DeviceGroup, Revision, Secret};
 use async_trait::async_trait;
 use connection::{Connection, failed};
@@ -54,6 +55,13 @@ pub struct MongoSettings {
     pub database: String,
     /// Connections at most.
     pub max_pool_size: u32,
+}
+
+impl From<Mongo> for MongoSettings {
+    fn from(mongo: Mongo) -> Self {
+        let Mongo { url, database, max_pool_size } = mongo;
+        Self { url, database, max_pool_size }
+    }
 }
 
 impl MongoSettings {
