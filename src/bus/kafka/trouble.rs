@@ -10,6 +10,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::{debug, info, warn};
 
+/// The kind of trouble in which nobody answers.
+const REACH: &str = "reach";
+
 /// What is wrong with the way to Kafka. A context of librdkafka's clients; clones are one.
 #[derive(Debug, Clone, Default)]
 pub struct Trouble(Arc<Mutex<State>>);
@@ -33,6 +36,13 @@ impl Trouble {
         state.last = None;
     }
 
+    /// The servers answer; what else is wrong may still be.
+    pub fn is_reached(&self) {
+        if self.state().told.remove(REACH) {
+            info!("Kafka answers again");
+        }
+    }
+
     /// What was said last of what is wrong now.
     pub fn last(&self) -> Option<String> {
         self.state().last.clone()
@@ -49,7 +59,7 @@ impl Trouble {
                 | Code::Resolve
                 | Code::OperationTimedOut
                 | Code::RequestTimedOut,
-            ) => "reach".to_owned(),
+            ) => REACH.to_owned(),
             Some(code) => format!("{code:?}"),
             None => error.to_string(),
         };
