@@ -12,6 +12,8 @@ pub enum Invocation {
     Manager(Given),
     /// `nebula worker`
     Worker(Given),
+    /// `nebula reporter`
+    Reporter(Given),
     /// `nebula ctl`
     Ctl(Ctl),
 }
@@ -30,6 +32,7 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(mode(&tables::MANAGER))
         .subcommand(mode(&tables::WORKER))
+        .subcommand(mode(&tables::REPORTER))
         .subcommand(ctl)
 }
 
@@ -39,6 +42,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     match matches.subcommand() {
         Some(("manager", of_mode)) => Ok(Invocation::Manager(given(&tables::MANAGER, of_mode))),
         Some(("worker", of_mode)) => Ok(Invocation::Worker(given(&tables::WORKER, of_mode))),
+        Some(("reporter", of_mode)) => Ok(Invocation::Reporter(given(&tables::REPORTER, of_mode))),
         Some((_, of_mode)) => Ctl::from_arg_matches(of_mode).map(Invocation::Ctl),
         None => Err(command().error(clap::error::ErrorKind::MissingSubcommand, "which mode?")),
     }

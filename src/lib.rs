@@ -1,7 +1,7 @@
 //! Nebula runs Docker apps on fleets. The modules in reading order:
 //!
 //! [`model`] the nouns; [`reconcile`] the pure planner; then what touches the world: `config`,
-//! `engine`, `store`, `client`, `bus`; `modes`, what the binary can be; and `cli`, its command line.
+//! `engine`, `store`, `client`, `bus`, `monitoring`; `modes`, what the binary can be; and `cli`, its command line.
 
 pub mod model;
 pub mod reconcile;
@@ -18,5 +18,7 @@ pub mod config;
 pub mod engine;
 #[cfg(feature = "config")]
 pub mod modes;
+#[cfg(feature = "daemon")]
+pub mod monitoring;
 #[cfg(feature = "daemon")]
 pub mod store;

@@ -4,7 +4,7 @@ use nebula::cli::{self, Invocation};
 use nebula::config::{ConfigError, Environment, FILES, Given, Inputs, environment, read_file};
 use nebula::engine::DockerEngine;
 use nebula::modes::ctl::{self, Ctl};
-use nebula::modes::{manager, worker};
+use nebula::modes::{manager, reporter, worker};
 use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     match invocation {
         Invocation::Manager(given) => run_manager(&given, &environment),
         Invocation::Worker(given) => run_worker(&given, &environment),
+        Invocation::Reporter(given) => run_reporter(&given, &environment),
         Invocation::Ctl(ctl) => run_ctl(ctl, &environment),
     }
 }
@@ -75,6 +76,19 @@ fn run_worker(given: &Given, environment: &Environment) -> ExitCode {
     // A device's memory is for its apps: one thread does.
     serve(&mut Builder::new_current_thread(), async |shutdown| {
         Ok(worker::run(config, engine, shutdown).await?)
+    })
+}
+
+fn run_reporter(given: &Given, environment: &Environment) -> ExitCode {
+    let config = match configure(given, environment, reporter::Config::load) {
+        Ok(config) => config,
+        Err(error) => return fail(MISUSED, &error),
+    };
+    log_to_stderr();
+    // Reports are read as what they say beside those that are written: every core.
+    serve(&mut Builder::new_multi_thread(), async |shutdown| {
+        let dependencies = reporter::Dependencies { store: reporter::open_store(&config)? };
+        Ok(reporter::run(config, dependencies, |_| {}, shutdown).await?)
     })
 }
 

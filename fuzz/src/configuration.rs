@@ -5,7 +5,7 @@
 
 use super::shared::masked;
 use nebula::config::{ConfigError, Inputs, Problem, Settings, tables};
-use nebula::modes::{manager, worker};
+use nebula::modes::{manager, reporter, worker};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,12 +30,12 @@ fn started(file: &[u8]) -> Vec<String> {
     let files = [PathBuf::from("nebula.toml")];
     let inputs =
         Inputs { flags: &empty, environment: &empty, config: None, files: &files, read: &read };
-    // The reporter and ctl have no rules of their own that a file can break.
+    // ctl has no rules of its own that a file can break.
     let values = |table| Settings::load(table, &inputs).and_then(|found| found.finish(Some(())));
     vec![
         words(manager::config::Config::load(&inputs)),
         words(worker::config::Config::load(&inputs, "this-machine")),
-        words(values(&tables::REPORTER)),
+        words(reporter::config::Config::load(&inputs)),
         words(values(&tables::CTL)),
     ]
 }

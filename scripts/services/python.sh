@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The service `python`: an environment with the original's Python client and a fuzzer, for the tests
-# of tests/clients, and with MongoDB's client, for the service `mongo`. It starts nothing.
+# of tests/clients, and with the clients of MongoDB and Kafka, for the service `mongo` and tests/reporter. It starts nothing.
 #
 # Exports:
 #   NEBULA_TEST_PYTHON   the python that has what python-requirements.txt lists, and nothing else

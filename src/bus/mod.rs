@@ -3,8 +3,10 @@
 //! What it is: one trait with two ways. What it is not: it makes no report and keeps none; whoever sends holds a report until it
 //! is told that it arrived.
 
+mod kafka;
 mod manager;
 
+pub use kafka::{KafkaBus, KafkaConfigError, Trouble, client_config};
 pub use manager::ManagerBus;
 
 use async_trait::async_trait;

@@ -30,7 +30,7 @@ pub use noun::{Action, Noun};
 pub use problem::{Problem, in_words};
 pub use refusal::Refusal;
 pub use report_page::ReportPage;
-pub use tls::install_crypto_provider;
+pub use tls::{install_crypto_provider, trusted_certificates};
 
 use crate::config::Secret;
 use address::{authorization, base_url, is_loopback};

@@ -2,8 +2,10 @@
 //! program works in an image without a single file of its own.
 
 use super::ClientError;
+use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
+use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 
 /// Makes ring the process's provider of cryptography. To be called first in `main`; calling it
 /// again changes nothing.
@@ -27,18 +29,35 @@ pub(super) fn client_config(uses_tls: bool) -> Result<ClientConfig, ClientError>
 }
 
 fn roots() -> Result<RootCertStore, ClientError> {
+    let mut roots = RootCertStore::empty();
+    // Systems hold odd certificates; one that cannot be parsed is passed over, as OpenSSL does.
+    roots.add_parsable_certificates(of_system().map_err(ClientError::TrustStore)?);
+    roots.add_parsable_certificates(TLS_SERVER_ROOT_CERTS.iter().cloned());
+    Ok(roots)
+}
+
+/// Whom a client that brings TLS of its own is to trust: the system's roots, or where there are none
+/// those that are built in. Both would be most of them twice, and each costs it kilobytes.
+pub fn trusted_certificates() -> Result<Vec<CertificateDer<'static>>, rustls_native_certs::Error> {
+    let is_sound =
+        |certificate: &CertificateDer<'_>| RootCertStore::empty().add(certificate.clone()).is_ok();
+    let mut certificates = of_system()?;
+    certificates.retain(is_sound);
+    if certificates.is_empty() {
+        certificates = TLS_SERVER_ROOT_CERTS.to_vec();
+    }
+    Ok(certificates)
+}
+
+fn of_system() -> Result<Vec<CertificateDer<'static>>, rustls_native_certs::Error> {
     let system = rustls_native_certs::load_native_certs();
     // A system without roots is common; a file that somebody named but that cannot be read is a
     // mistake, which would otherwise show as a certificate that is trusted nowhere.
     let was_named = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
         .iter()
         .any(|key| std::env::var_os(key).is_some_and(|value| !value.is_empty()));
-    if was_named && let Some(error) = system.errors.into_iter().next() {
-        return Err(ClientError::TrustStore(error));
+    match system.errors.into_iter().next() {
+        Some(error) if was_named => Err(error),
+        _ => Ok(system.certs),
     }
-    let mut roots = RootCertStore::empty();
-    // Systems hold odd certificates; one that cannot be parsed is passed over, as OpenSSL does.
-    roots.add_parsable_certificates(system.certs);
-    roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
-    Ok(roots)
 }

@@ -60,7 +60,7 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Path,
         fallback: Fallback::None { means: "none", example: "/etc/nebula/kafka.key" },
         secret: false,
-        help: "The private key of the client certificate for Kafka, in PEM.",
+        help: "The private key of the client certificate for Kafka, in PEM; needs `kafka_ssl_certfile`.",
     },
     Key {
         name: "kafka_ssl_password",
@@ -76,14 +76,14 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Path,
         fallback: Fallback::None { means: "none", example: "/etc/nebula/kafka.crt" },
         secret: false,
-        help: "The client certificate for Kafka, in PEM.",
+        help: "The client certificate for Kafka, in PEM; needs `kafka_ssl_keyfile`.",
     },
     Key {
         name: "kafka_ssl_cafile",
         env: "KAFKA_SSL_CAFILE",
         kind: Kind::Path,
         fallback: Fallback::None {
-            means: "none, the system's authorities are trusted",
+            means: "none, the system's authorities are trusted, or built-in ones where there are none",
             example: "/etc/nebula/kafka-ca.crt",
         },
         secret: false,
@@ -111,7 +111,7 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Text,
         fallback: Fallback::Value("kafka"),
         secret: false,
-        help: "The Kerberos domain of the Kafka servers, for GSSAPI.",
+        help: "Accepted from earlier configurations and without effect: each Kafka server is asked for by its own name.",
     },
     Key {
         name: "kafka_topic",

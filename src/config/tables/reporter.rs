@@ -1,5 +1,4 @@
-//! The keys of the reporter. The mode itself comes in a later version; its table is accepted and
-//! checked, so that one file serves all modes.
+//! The keys of the reporter. What they mean together is in its mode's `Config`.
 
 use crate::config::key::{Fallback, Key, Kind, Table};
 
@@ -11,6 +10,14 @@ pub static REPORTER: Table = Table {
 };
 
 const KEYS: &[Key] = &[
+    Key {
+        name: "listen",
+        env: "NEBULA_LISTEN",
+        kind: Kind::Address,
+        fallback: Fallback::Value("127.0.0.1:9180"),
+        secret: false,
+        help: "Where the reporter says how it is: `/healthz`, `/readyz` and `/metrics`, without authentication and nothing else.",
+    },
     Key {
         name: "kafka_auto_offset_reset",
         env: "KAFKA_AUTO_OFFSET_RESET",

@@ -5,7 +5,7 @@
 //!
 //! Invariant: a manager that must authenticate has at least one way to do so.
 
-use crate::config::{ConfigError, Credentials, Inputs, Secret, Settings, tables};
+use crate::config::{ConfigError, Credentials, Inputs, Mongo, Secret, Settings, tables};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -36,17 +36,6 @@ pub struct Config {
     pub mongo: Option<Mongo>,
 }
 
-/// A `MongoDB` and how it is used.
-#[derive(Debug, Clone)]
-pub struct Mongo {
-    /// The connection string, with its credentials.
-    pub url: Secret<String>,
-    /// The database.
-    pub database: String,
-    /// Connections at most.
-    pub max_pool_size: u32,
-}
-
 /// The files that HTTPS needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
@@ -62,7 +51,8 @@ impl Config {
     /// Reads and checks the configuration. The error tells all that is wrong with it.
     pub fn load(inputs: &Inputs<'_>) -> Result<Self, ConfigError> {
         let mut settings = Settings::load(&tables::MANAGER, inputs)?;
-        let mongo_url = mongo_url(&mut settings);
+        let embedded = "; unset it to use the embedded store under `data_dir`";
+        let mongo = Mongo::from_settings(&mut settings, embedded);
         let local_admin = settings.credentials("basic_auth_user", "basic_auth_password");
         let auth_token = settings.token("auth_token");
         let auth_enabled = settings.truth("auth_enabled");
@@ -80,54 +70,11 @@ impl Config {
                 tls,
                 cache_time: settings.seconds("cache_time"),
                 cache_max_size: settings.number("cache_max_size"),
-                mongo: match mongo_url {
-                    Some(url) => Some(Mongo {
-                        url,
-                        database: settings.text("schema_name")?,
-                        max_pool_size: settings.number("mongo_max_pool_size").try_into().ok()?,
-                    }),
-                    None => None,
-                },
+                mongo,
             })
         })();
         settings.finish(config)
     }
-}
-
-/// The connection string, if it looks like one; the driver says of its options whether they are. The
-/// reason never holds it: a password is in it.
-fn mongo_url(settings: &mut Settings) -> Option<Secret<String>> {
-    let url = settings.secret("mongo_url")?;
-    if is_connection_string(url.expose()) {
-        return Some(url);
-    }
-    settings.refuse(
-        "mongo_url",
-        "must be a MongoDB connection string, as in `mongodb://user:password@host:27017/?replicaSet=rs0`, with `%`, `@`, `:` and `/` in a user or password percent-encoded; unset it to use the embedded store under `data_dir`",
-    );
-    None
-}
-
-/// A scheme, a user and password whose special letters are encoded, if there are any, and a host.
-fn is_connection_string(url: &str) -> bool {
-    let schemes = ["mongodb://", "mongodb+srv://"];
-    let Some(rest) = schemes.iter().find_map(|scheme| url.strip_prefix(scheme)) else {
-        return false;
-    };
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    let after = &rest[authority.len()..];
-    // A `/` in a password ends the authority too early, and leaves an `@` behind it.
-    let path = after.split('?').next().unwrap_or_default();
-    let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let is_encoded = |part: &str| {
-        let mut escapes = part.split('%').skip(1);
-        !part.contains('@')
-            && escapes.all(|escape| {
-                let digits = escape.as_bytes().get(..2);
-                digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-            })
-    };
-    !hosts.is_empty() && !path.contains('@') && user.split(':').count() <= 2 && is_encoded(user)
 }
 
 fn require_a_way_in(settings: &mut Settings, auth_enabled: bool) {

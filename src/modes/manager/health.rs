@@ -3,6 +3,7 @@
 
 use super::Shared;
 use super::reply::{Answer, json, ok};
+use crate::monitoring::METRICS_MEDIA;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
@@ -16,9 +17,6 @@ use tokio::time::Instant;
 /// How long an answer of the store counts. Everybody may ask; the store is asked once in this
 /// time whoever asks.
 const REMEMBERED: Duration = Duration::from_millis(500);
-
-/// The form in which Prometheus asks for metrics.
-pub(super) const METRICS_MEDIA: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the store last said.
 #[derive(Debug, Default)]

@@ -1,9 +1,7 @@
 //! What the manager counts, for `/metrics`.
 
-mod process;
-
+use crate::monitoring::{metrics_text, process_registry};
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::{encode, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -93,7 +91,7 @@ impl Metrics {
         };
         let mut metrics = Self {
             registry: Registry::with_prefix("nebula"),
-            process: process::registry(),
+            process: process_registry(),
             limits: Family::default(),
             followed: Family::default(),
             changes_told: Counter::default(),
@@ -170,11 +168,6 @@ impl Metrics {
 
     /// All of it in the `OpenMetrics` text form.
     pub(super) fn text(&self) -> String {
-        let mut text = String::new();
-        let encoded = encode_registry(&mut text, &self.process);
-        if encoded.and_then(|()| encode(&mut text, &self.registry)).is_err() {
-            text.clear();
-        }
-        text
+        metrics_text(&self.process, &self.registry)
     }
 }

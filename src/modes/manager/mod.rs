@@ -104,8 +104,7 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
     let Some(settings) = &config.mongo else {
         return Ok(Arc::new(SqliteStore::open(&config.data_dir).await?));
     };
-    let config::Mongo { url, database, max_pool_size } = settings.clone();
-    let settings = MongoSettings { url, database, max_pool_size };
+    let settings = MongoSettings::from(settings.clone());
     settings.check()?;
     let store: Arc<dyn Store> = Arc::new(MongoStore::new(settings));
     match KeptStore::open(Arc::clone(&store), &config.data_dir) {

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::model::Access::{Read, Write};
 use crate::model::{App, CronJob, DeviceGroup, Granted, User, UserGroup};
+use crate::monitoring::METRICS_MEDIA;
 use Permission::{Admin, Any, Prune, To};
 use Verb::{Delete, Get, Patch, Post, Put};
 use axum::Router;
@@ -73,7 +74,7 @@ fn general() -> Vec<Operation> {
             .answers(503, yes_or_no("ready")),
         Operation::open("metrics", (Get, "/metrics"), health::metrics)
             .says("What the manager has counted, for Prometheus.")
-            .media(health::METRICS_MEDIA)
+            .media(METRICS_MEDIA)
             .answers(200, json!({ "type": "string" })),
         Operation::new("describe", (Get, openapi::PATH), Any, openapi::show)
             .says("This description.")

@@ -30,7 +30,7 @@ const DUPLICATE_KEY: i32 = 11_000;
 
 /// A shared client.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(in crate::store) struct Connection {
     settings: MongoSettings,
     client: OnceCell<Client>,
     deployment: OnceCell<Deployment>,
@@ -56,8 +56,8 @@ struct Restored {
 
 /// A database that was found, and what it can do.
 #[derive(Debug, Clone)]
-pub(super) struct Prepared {
-    pub(super) database: Database,
+pub(in crate::store) struct Prepared {
+    pub(in crate::store) database: Database,
     /// The same, for sessions that show one moment: the driver lets a read concern of the
     /// database's own stand before the session's, and each read would show a moment of its own.
     one_moment: Database,
@@ -67,7 +67,7 @@ pub(super) struct Prepared {
 impl Prepared {
     /// A collection, in bytes: read by way of serde, a map with a key like `$oid` would turn into
     /// what that key means in extended JSON.
-    pub(super) fn collection(&self, name: &str) -> Collection<RawDocumentBuf> {
+    pub(in crate::store) fn collection(&self, name: &str) -> Collection<RawDocumentBuf> {
         self.database.collection(name)
     }
 
@@ -78,7 +78,7 @@ impl Prepared {
 }
 
 impl Connection {
-    pub(super) fn new(settings: MongoSettings) -> Self {
+    pub(in crate::store) fn new(settings: MongoSettings) -> Self {
         Self {
             settings,
             client: OnceCell::new(),
@@ -124,7 +124,7 @@ impl Connection {
     }
 
     /// The database, looked at once and not touched.
-    pub(super) async fn as_it_is(&self) -> Result<Prepared, StoreError> {
+    pub(in crate::store) async fn as_it_is(&self) -> Result<Prepared, StoreError> {
         let client = self.client().await?.clone();
         let database = client.database(&self.settings.database);
         let deployment = *self.deployment.get_or_try_init(|| look(&database)).await?;
@@ -206,12 +206,12 @@ impl Connection {
 }
 
 /// An error of the driver as one of the store.
-pub(super) fn failed(operation: &'static str) -> impl Fn(Error) -> StoreError {
+pub(in crate::store) fn failed(operation: &'static str) -> impl Fn(Error) -> StoreError {
     move |error| StoreError::unavailable(operation, Box::new(error))
 }
 
 /// The number of a server's error, if it is one.
-pub(super) fn code(error: &Error) -> Option<i32> {
+pub(in crate::store) fn code(error: &Error) -> Option<i32> {
     match &*error.kind {
         ErrorKind::Command(command) => Some(command.code),
         ErrorKind::Write(WriteFailure::WriteError(write)) => Some(write.code),

@@ -54,7 +54,7 @@ pub(super) fn read(raw: &RawDocumentBuf) -> Result<Document, StoreError> {
 }
 
 /// A document on its way.
-pub(super) fn write(document: &Document) -> Result<RawDocumentBuf, StoreError> {
+pub(in crate::store) fn write(document: &Document) -> Result<RawDocumentBuf, StoreError> {
     let malformed =
         |error| StoreError::unavailable("write a document", std::io::Error::other(error));
     RawDocumentBuf::try_from(document).map_err(malformed)

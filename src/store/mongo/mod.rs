@@ -12,7 +12,7 @@
 //! within [`PATIENCE`] whatever the network does.
 
 mod changes;
-mod connection;
+pub(super) mod connection;
 mod documents;
 mod export;
 mod import;
@@ -25,9 +25,11 @@ use super::{
     Changes, GroupSnapshot, Kind, KnownGroups, Object, OpenError, Store, StoreError, UserSnapshot,
     Written,
 };
+use crate::config::Mongo;
 use crate::model::{DeviceGroup, Revision, Secret};
 use async_trait::async_trait;
 use connection::{Connection, failed};
+pub(super) use documents::write as write_document;
 use documents::{ID, collection, name_key, named, read, to_object};
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
@@ -56,6 +58,13 @@ pub struct MongoSettings {
     pub max_pool_size: u32,
 }
 
+impl From<Mongo> for MongoSettings {
+    fn from(mongo: Mongo) -> Self {
+        let Mongo { url, database, max_pool_size } = mongo;
+        Self { url, database, max_pool_size }
+    }
+}
+
 impl MongoSettings {
     /// Refuses a connection string that will never do, without asking anybody.
     pub fn check(&self) -> Result<(), OpenError> {
@@ -76,10 +85,15 @@ impl MongoStore {
     pub fn new(settings: MongoSettings) -> Self {
         Self { connection: Arc::new(Connection::new(settings)) }
     }
+
+    /// Its way to the database, for what is kept beside the declarations.
+    pub(super) fn connection(&self) -> Arc<Connection> {
+        Arc::clone(&self.connection)
+    }
 }
 
 /// Ends what takes too long.
-async fn within<T>(
+pub(super) async fn within<T>(
     operation: &'static str,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {

@@ -9,10 +9,36 @@
 //! was acknowledged survives the end of the process; a report that is older than what is known of
 //! its device does not change the inventory.
 
+mod mongo;
+
+pub use mongo::MongoReports;
+
 use super::StoreError;
 use crate::model::{Declared, Device, DeviceQuery, Report, ReportQuery, Rollout, Uid};
 use async_trait::async_trait;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+/// A page ends before it holds more than this, in bytes of a store's own form; one report or device
+/// is always on it. Whoever asks goes on with the next page as ever.
+const MAX_PAGE_BYTES: usize = 16 << 20;
+/// The most of a message that is kept when it is set aside.
+const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+/// A device's record is no larger; one that would be is kept without what only fills it.
+const MAX_DEVICE_BYTES: usize = 1 << 20;
+/// The longest reason in the lines of a rollout, in characters: there are up to a hundred of them.
+const MAX_REASON_CHARACTERS: i64 = 1_000;
+
+/// How long reports are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// In seconds, from when the store took them.
+    pub seconds: u32,
+    /// Whether somebody asked for just this: then what others who use the same store have set is
+    /// changed to it.
+    pub is_firm: bool,
+}
 
 /// A report on its way into the store.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,4 +136,58 @@ pub trait ReportStore: std::fmt::Debug + Send + Sync {
 
     /// How far the devices of a declaration are with it.
     async fn rollout(&self, declared: &Declared, now: i64) -> Result<Rollout, StoreError>;
+}
+
+/// What a report says of its device.
+#[derive(Debug, Clone)]
+struct Heard {
+    device: Device,
+    /// The report was kept before: what is known by now may be newer, even of a worker that has
+    /// begun anew since.
+    is_known: bool,
+}
+
+impl Heard {
+    /// Whether it says nothing new about a device of which this is known. A store that decides it
+    /// elsewhere decides it likewise.
+    fn is_older_than(&self, known: &Device) -> bool {
+        self.device.is_older_than(known)
+            || (self.is_known && self.device.last_seen < known.last_seen)
+    }
+
+    /// The newest of each device, of reports in the order in which they came.
+    fn newest(all: impl Iterator<Item = Self>) -> Vec<Self> {
+        let mut newest: BTreeMap<String, Self> = BTreeMap::new();
+        for heard in all {
+            match newest.entry(heard.device.hostname.clone()) {
+                Entry::Vacant(entry) => {
+                    entry.insert(heard);
+                }
+                Entry::Occupied(mut entry) => {
+                    if !heard.is_older_than(&entry.get().device) {
+                        entry.insert(heard);
+                    }
+                }
+            }
+        }
+        newest.into_values().collect()
+    }
+}
+
+/// A device without what may be of any size.
+fn without_details(device: &Device) -> Device {
+    Device {
+        hostname: device.hostname.clone(),
+        device_group: device.device_group.clone(),
+        state: device.state,
+        reason: Some("it reported more of itself than is kept".to_owned()),
+        last_seen: device.last_seen,
+        away_at: device.away_at,
+        report_creation_time: device.report_creation_time,
+        revision: device.revision,
+        order: None,
+        apps: Vec::new(),
+        cron_jobs: Vec::new(),
+        facts: Map::new(),
+    }
 }

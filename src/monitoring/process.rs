@@ -1,4 +1,4 @@
-//! What the manager's process takes of the machine, under Prometheus' own names for it.
+//! What this process takes of the machine, under Prometheus' own names for it.
 //!
 //! Read from the kernel when somebody asks, so that it costs nothing between. Where the kernel does
 //! not tell a value, it is left out: a wrong zero would hide that memory grows.
@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const START_FIELD: usize = 19;
 
 /// Makes a registry of this process alone: its metrics carry no prefix of ours.
-pub(super) fn registry() -> Registry {
+pub fn registry() -> Registry {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Process { start_seconds: start_seconds() }));
     registry

@@ -1,0 +1,176 @@
+//! From batches to the store, one after the other.
+//!
+//! Within a batch what cannot be written is tried again for ever, in smaller parts: a store that is
+//! slow keeps a part of a batch in time, and one that is away is asked with waits that grow. In their
+//! order, for of a device's reports the last one is what the inventory shows.
+
+use super::batch::{Batch, Poison, Sorted};
+use super::consumer::{Consumer, store_offsets};
+use super::metrics::Metrics;
+use crate::store::reports::{ReportStore, SetAside};
+use crate::store::{Cause, StoreError};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+/// The first wait for a store that does not answer, which doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// The longest: what waits in Kafka is to be shown soon after the store is back.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How often messages that are no reports are told of, for each kind.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// A batch, and what it says, which is being found out.
+pub(super) struct Collected {
+    batch: Arc<Batch>,
+    sorted: JoinHandle<Sorted>,
+}
+
+impl Collected {
+    pub(super) fn of(batch: Batch) -> Self {
+        let batch = Arc::new(batch);
+        let sorted = sort(&batch, 0..batch.len());
+        Self { batch, sorted }
+    }
+}
+
+/// Milliseconds of a processor's time for a full batch: beside the threads that wait for others.
+fn sort(batch: &Arc<Batch>, range: Range<usize>) -> JoinHandle<Sorted> {
+    let batch = Arc::clone(batch);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    tokio::task::spawn_blocking(move || batch.sort(range, now))
+}
+
+/// What writes batches.
+pub(super) struct Writer {
+    consumer: Arc<Consumer>,
+    store: Arc<dyn ReportStore>,
+    metrics: Arc<Metrics>,
+    /// When each kind of poison was told last, and how many came since.
+    told: HashMap<&'static str, (Instant, u64)>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        consumer: Arc<Consumer>,
+        store: Arc<dyn ReportStore>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { consumer, store, metrics, told: HashMap::new() }
+    }
+
+    /// Writes until there is nothing more to come.
+    pub(super) async fn run(mut self, mut batches: mpsc::Receiver<Collected>) {
+        while let Some(collected) = batches.recv().await {
+            let batch = Arc::clone(&collected.batch);
+            let begun = Instant::now();
+            self.write(collected).await;
+            self.metrics.written(begun.elapsed(), batch.bytes());
+            store_offsets(&self.consumer, batch.read());
+        }
+    }
+
+    async fn write(&mut self, collected: Collected) {
+        let Collected { batch, sorted } = collected;
+        let (mut begin, mut size, mut wait) = (0, batch.len(), FIRST_WAIT);
+        let mut sorting = Some(sorted);
+        while begin < batch.len() {
+            let range = begin..batch.len().min(begin + size);
+            let sorted = sorting.take().unwrap_or_else(|| sort(&batch, range.clone()));
+            let kept = match read(sorted, &range).await {
+                Ok(sorted) => self.keep(&batch, sorted).await,
+                Err(error) => Err(error),
+            };
+            match kept {
+                Ok(()) => {
+                    self.metrics.store_answers();
+                    (begin, size, wait) = (range.end, size.saturating_mul(2), FIRST_WAIT);
+                }
+                Err(error) => {
+                    self.metrics.store_fails(&error);
+                    sleep(wait.mul_f64(rand::random_range(0.5..=1.0))).await;
+                    (size, wait) = ((range.len() / 2).max(1), (wait * 2).min(LONGEST_WAIT));
+                }
+            }
+        }
+    }
+
+    async fn keep(&mut self, batch: &Batch, sorted: Sorted) -> Result<(), StoreError> {
+        let Sorted { reports, places, aside } = sorted;
+        self.set_aside(batch, aside).await?;
+        if reports.is_empty() {
+            return Ok(());
+        }
+        let added = self.store.add(reports).await?;
+        self.metrics.added(added.added, added.known);
+        let refused = added.refused.into_iter().filter_map(|(index, reason)| {
+            Some((Poison { kind: "refused", reason }, *places.get(index)?))
+        });
+        self.set_aside(batch, refused.collect()).await
+    }
+
+    async fn set_aside(
+        &mut self,
+        batch: &Batch,
+        poison: Vec<(Poison, usize)>,
+    ) -> Result<(), StoreError> {
+        if poison.is_empty() {
+            return Ok(());
+        }
+        let messages: Vec<(&'static str, SetAside)> = poison
+            .into_iter()
+            .filter_map(|(Poison { kind, reason }, place)| {
+                Some((kind, batch.set_aside(place, reason)?))
+            })
+            .collect();
+        self.store.set_aside(messages.iter().map(|(_, message)| message.clone()).collect()).await?;
+        for (kind, message) in &messages {
+            self.metrics.set_aside(kind);
+            self.tell(kind, message);
+        }
+        Ok(())
+    }
+
+    /// The first of a kind, then how many there were. What it holds is told to nobody here: it may
+    /// be anything.
+    fn tell(&mut self, kind: &'static str, message: &SetAside) {
+        let SetAside { topic, partition, offset, reason, .. } = message;
+        let now = Instant::now();
+        let count = match self.told.get_mut(kind) {
+            Some((last, since)) if now.duration_since(*last) < TELL_AGAIN => {
+                *since += 1;
+                return;
+            }
+            Some((_, since)) => *since + 1,
+            None => 1,
+        };
+        self.told.insert(kind, (now, 0));
+        tracing::warn!(
+            kind,
+            topic,
+            partition,
+            offset,
+            reason,
+            count,
+            "a message that is no report was set aside"
+        );
+    }
+}
+
+/// What was found out. A message at which reading itself breaks is none that can be read.
+async fn read(sorted: JoinHandle<Sorted>, range: &Range<usize>) -> Result<Sorted, StoreError> {
+    match sorted.await {
+        Ok(sorted) => Ok(sorted),
+        Err(_) if range.len() == 1 => {
+            let reason = "it cannot be read by this version".to_owned();
+            let aside = vec![(Poison { kind: "unreadable", reason }, range.start)];
+            Ok(Sorted { aside, ..Sorted::default() })
+        }
+        Err(_) => Err(StoreError::unavailable("be given messages", Cause::Stopped)),
+    }
+}

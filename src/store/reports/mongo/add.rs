@@ -1,0 +1,231 @@
+//! Adding reports: one insert of all, then one update of the inventory. This is the whole work of a
+//! reporter, and is measured as such.
+
+use super::super::{
+    Added, Heard, MAX_DEVICE_BYTES, MAX_PAYLOAD_BYTES, NewReport, SetAside, without_details,
+};
+use super::{DEVICES, REPORTS, SET_ASIDE, bson};
+use crate::model::Device;
+use crate::store::mongo::connection::{Prepared, failed};
+use crate::store::{Cause, StoreError};
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::raw::cstr;
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, DateTime, Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
+use mongodb::error::{Error, ErrorKind, IndexedWriteError};
+use std::collections::HashSet;
+
+/// A key that is there already.
+const DUPLICATE_KEY: i32 = 11_000;
+/// What a server says of a document of which it is not the document's fault. Anything else is, and
+/// trying again would end the same.
+const OF_THE_SERVER: [i32; 27] = [
+    1, 6, 7, 8, 13, 18, 24, 26, 28, 43, 50, 64, 89, 91, 112, 133, 134, 189, 202, 246, 262, 314,
+    9_001, 10_107, 11_600, 11_602, 14_031,
+];
+/// A command is a document, whose size has a limit; a device may have [`MAX_DEVICE_BYTES`].
+const MAX_COMMAND_BYTES: usize = 8 << 20;
+/// A device's first two reports may come by two reporters at once: one of them meets the other's.
+const ATTEMPTS: usize = 3;
+
+/// Adds reports and brings the inventory up to date.
+pub(super) async fn add(database: &Prepared, reports: &[NewReport]) -> Result<Added, StoreError> {
+    let now = DateTime::now();
+    let mut refused = Vec::new();
+    let (mut documents, mut places) = (Vec::new(), Vec::new());
+    for (place, new) in reports.iter().enumerate() {
+        let id = ObjectId::from_bytes(new.id.bytes());
+        match bson::report(id, &new.report.body, now) {
+            Ok(document) => {
+                documents.push(document);
+                places.push(place);
+            }
+            Err(reason) => refused.push((place, reason.to_string())),
+        }
+    }
+    let outcome = insert(database, REPORTS, &documents).await?;
+    let known: HashSet<usize> = outcome.known.iter().map(|index| places[*index]).collect();
+    refused.extend(outcome.refused.into_iter().map(|(index, reason)| (places[index], reason)));
+    refused.sort_by_key(|(place, _)| *place);
+    let is_refused: HashSet<usize> = refused.iter().map(|(place, _)| *place).collect();
+    let heard = (reports.iter().enumerate()).filter(|(place, _)| !is_refused.contains(place)).map(
+        |(place, new)| Heard {
+            device: Device::of(&new.report, new.seen),
+            is_known: known.contains(&place),
+        },
+    );
+    update_devices(database, &Heard::newest(heard)).await?;
+    let added = reports.len() - known.len() - refused.len();
+    Ok(Added { added: added as u64, known: known.len() as u64, refused })
+}
+
+/// Keeps what is no report.
+pub(super) async fn set_aside(
+    database: &Prepared,
+    messages: Vec<SetAside>,
+) -> Result<(), StoreError> {
+    let now = DateTime::now();
+    let documents = messages.into_iter().map(|message| {
+        let SetAside { id, topic, partition, offset, reason, mut payload } = message;
+        payload.truncate(MAX_PAYLOAD_BYTES);
+        let payload = Binary { subtype: BinarySubtype::Generic, bytes: payload };
+        let document = doc! {
+            "_id": ObjectId::from_bytes(id.bytes()), "topic": topic, "partition": partition,
+            "offset": offset, "reason": reason, "payload": payload, "report_insert_date": now,
+        };
+        crate::store::mongo::write_document(&document)
+    });
+    let documents: Vec<RawDocumentBuf> = documents.collect::<Result<_, _>>()?;
+    let outcome = insert(database, SET_ASIDE, &documents).await?;
+    for (_, reason) in outcome.refused {
+        tracing::error!(reason, "a message that is no report could not be set aside");
+    }
+    Ok(())
+}
+
+/// What became of some documents, by their places.
+#[derive(Default)]
+struct Inserted {
+    known: Vec<usize>,
+    refused: Vec<(usize, String)>,
+}
+
+async fn insert(
+    database: &Prepared,
+    collection: &str,
+    documents: &[RawDocumentBuf],
+) -> Result<Inserted, StoreError> {
+    let mut inserted = Inserted::default();
+    if documents.is_empty() {
+        return Ok(inserted);
+    }
+    let Err(error) = database.collection(collection).insert_many(documents).ordered(false).await
+    else {
+        return Ok(inserted);
+    };
+    for one in errors_of_documents(&error).ok_or_else(|| failed("keep reports")(error.clone()))? {
+        if one.code == DUPLICATE_KEY {
+            inserted.known.push(one.index);
+        } else {
+            inserted.refused.push((one.index, one.message.clone()));
+        }
+    }
+    Ok(inserted)
+}
+
+/// The errors of single documents, if there is no other: then all the rest was written.
+fn errors_of_documents(error: &Error) -> Option<&[IndexedWriteError]> {
+    let ErrorKind::InsertMany(many) = &*error.kind else { return None };
+    let errors = many.write_errors.as_deref()?;
+    let is_of_documents = many.write_concern_error.is_none()
+        && errors.iter().all(|error| !OF_THE_SERVER.contains(&error.code));
+    is_of_documents.then_some(errors)
+}
+
+/// Brings the inventory up to date, by few commands of many statements.
+async fn update_devices(database: &Prepared, heard: &[Heard]) -> Result<(), StoreError> {
+    let mut updates = RawArrayBuf::new();
+    for heard in heard {
+        let statement = statement(heard)?;
+        let size = updates.as_bytes().len() + statement.as_bytes().len();
+        if size > MAX_COMMAND_BYTES {
+            update(database, std::mem::take(&mut updates)).await?;
+        }
+        updates.push(statement);
+    }
+    if updates.is_empty() { Ok(()) } else { update(database, updates).await }
+}
+
+/// Writes one device, if what is kept of it is not newer: the rule of [`Heard::is_older_than`].
+fn statement(heard: &Heard) -> Result<RawDocumentBuf, StoreError> {
+    let device = kept(&heard.device)?;
+    let older = older(heard);
+    let older = crate::store::mongo::write_document(&older)?;
+    Ok(rawdoc! {
+        "q": { "_id": heard.device.hostname.as_str() },
+        // Literally, for a text that begins with a dollar sign would be a path.
+        "u": [{ "$replaceWith": { "$cond": [older, "$$ROOT", { "$literal": device }] } }],
+        "upsert": true,
+    })
+}
+
+fn kept(device: &Device) -> Result<RawDocumentBuf, StoreError> {
+    let malformed = |reason: bson::Unkept| {
+        StoreError::unavailable("write a device", std::io::Error::other(reason))
+    };
+    let named = |device: &Device| {
+        let mut kept = device.to_kept();
+        kept.shift_insert(0, "_id".to_owned(), device.hostname.clone().into());
+        bson::object(&kept)
+    };
+    match named(device) {
+        Ok(kept) if kept.as_bytes().len() <= MAX_DEVICE_BYTES => Ok(kept),
+        _ => named(&without_details(device)).map_err(malformed),
+    }
+}
+
+/// When what is kept is newer. What is not there compares as less than anything.
+fn older(heard: &Heard) -> Document {
+    let device = &heard.device;
+    let older = if let Some((boot, sequence)) = &device.order {
+        let is_of_this_life = doc! { "$eq": ["$boot_id", { "$literal": boot }] };
+        doc! { "$and": [is_of_this_life, { "$gt": ["$sequence", whole(*sequence)] }] }
+    } else {
+        let has_no_lives = doc! { "$eq": [{ "$type": "$boot_id" }, "missing"] };
+        let is_newer = doc! { "$gt": ["$report_creation_time", device.report_creation_time] };
+        doc! { "$and": [has_no_lives, is_newer] }
+    };
+    if heard.is_known {
+        doc! { "$or": [older, { "$gt": ["$last_seen", device.last_seen] }] }
+    } else {
+        older
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers so high are kept likewise")]
+fn whole(number: u64) -> Bson {
+    i64::try_from(number).map_or_else(|_| Bson::Double(number as f64), Bson::Int64)
+}
+
+async fn update(database: &Prepared, updates: RawArrayBuf) -> Result<(), StoreError> {
+    let operation = "bring the inventory up to date";
+    let mut command = rawdoc! {
+        "update": DEVICES, "ordered": false, "writeConcern": { "w": "majority" },
+    };
+    command.append(cstr!("updates"), updates);
+    for _ in 0..ATTEMPTS {
+        // The driver does not try commands again by itself, and this one may be.
+        let reply = match database.database.run_raw_command(command.clone()).await {
+            Ok(reply) => reply,
+            Err(error) if is_passing(&error) => continue,
+            Err(error) => return Err(failed(operation)(error)),
+        };
+        match first_error(&reply) {
+            None => return Ok(()),
+            Some((DUPLICATE_KEY, _)) => {}
+            Some((_, message)) => {
+                return Err(StoreError::unavailable(operation, std::io::Error::other(message)));
+            }
+        }
+    }
+    Err(StoreError::unavailable(operation, Cause::TooSlow))
+}
+
+/// A connection that broke, or a member that is no longer the primary.
+fn is_passing(error: &Error) -> bool {
+    error.contains_label("RetryableWriteError")
+        || matches!(*error.kind, ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. })
+}
+
+/// What went wrong with an update, as its reply tells it.
+fn first_error(reply: &Document) -> Option<(i32, String)> {
+    let concern = reply.get_document("writeConcernError").ok();
+    let mut errors = reply.get_array("writeErrors").into_iter().flatten();
+    // Twins that met are written by the next attempt; anything else is worse.
+    let all: Vec<&Document> =
+        concern.into_iter().chain(errors.by_ref().filter_map(Bson::as_document)).collect();
+    let code = |error: &Document| error.get_i32("code").unwrap_or_default();
+    let worst = all.iter().find(|error| code(error) != DUPLICATE_KEY).or(all.first())?;
+    let message = worst.get_str("errmsg").unwrap_or("it gave no reason").to_owned();
+    Some((code(worst), message))
+}

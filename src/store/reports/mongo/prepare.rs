@@ -1,0 +1,115 @@
+//! The indexes of reports, devices and what was set aside.
+//!
+//! Invariants: no index here refuses a report; what must not be kept for ever has an index that
+//! removes it; a database that refuses an index is used without it.
+
+use super::super::{Retention, StoreError};
+use super::{DEVICES, REPORTS, SET_ASIDE};
+use crate::store::mongo::connection::{code, failed};
+use futures_util::TryStreamExt;
+use mongodb::bson::{Document, doc};
+use mongodb::error::Error;
+use mongodb::options::IndexOptions;
+use mongodb::{Database, IndexModel};
+use std::time::Duration;
+
+/// The time that a report's life counts from.
+const INSERTED: &str = "report_insert_date";
+/// The code of a collection that is not there.
+const NAMESPACE_NOT_FOUND: i32 = 26;
+
+/// Makes the indexes that are missing, and mends those that lose reports. They go with a collection
+/// that is dropped, so it is done again from time to time.
+pub(super) async fn prepare(database: &Database, retention: Retention) -> Result<(), StoreError> {
+    expire(database, REPORTS, retention).await?;
+    expire(database, SET_ASIDE, retention).await?;
+    // With the id behind: pages come by id.
+    ensure(database, REPORTS, doc! { "hostname": 1, "_id": 1 }).await?;
+    ensure(database, REPORTS, doc! { "device_group": 1, "_id": 1 }).await?;
+    ensure(database, DEVICES, doc! { "device_group": 1, "_id": 1 }).await
+}
+
+/// Sees to it that a collection's documents go when their time is up.
+async fn expire(
+    database: &Database,
+    collection: &'static str,
+    retention: Retention,
+) -> Result<(), StoreError> {
+    let documents = database.collection::<Document>(collection);
+    let found: Vec<IndexModel> = match documents.list_indexes().await {
+        Ok(found) => found.try_collect().await.map_err(failed("list its indexes"))?,
+        // A collection that is not there yet has none.
+        Err(error) if code(&error) == Some(NAMESPACE_NOT_FOUND) => Vec::new(),
+        Err(error) => return Err(failed("list its indexes")(error)),
+    };
+    let keys = doc! { INSERTED: 1 };
+    let of_time =
+        found.into_iter().find(|index| index.keys.len() == 1 && index.keys.contains_key(INSERTED));
+    if let Some(index) = of_time {
+        let options = index.options.unwrap_or_default();
+        let name = options.name.unwrap_or_default();
+        // A unique one, as the original made it, refuses each second report of one moment; a
+        // partial or sparse one does not see all.
+        let harms = options.unique == Some(true)
+            || options.sparse == Some(true)
+            || options.partial_filter_expression.is_some();
+        match options.expire_after {
+            Some(after) if !harms => {
+                let wanted = Duration::from_secs(retention.seconds.into());
+                if after == wanted || !retention.is_firm {
+                    return Ok(());
+                }
+                let change = doc! {
+                    "collMod": collection,
+                    "index": { "name": &name, "expireAfterSeconds": i64::from(retention.seconds) },
+                };
+                return match database.run_command(change).await {
+                    Ok(_) => {
+                        tracing::info!(
+                            collection,
+                            seconds = retention.seconds,
+                            "reports are kept for another time"
+                        );
+                        Ok(())
+                    }
+                    Err(error) => refused(collection, &name, error),
+                };
+            }
+            _ => match documents.drop_index(&name).await {
+                Ok(()) => tracing::warn!(collection, index = name, "wrong index removed"),
+                Err(error) => return refused(collection, &name, error),
+            },
+        }
+    }
+    let after = Duration::from_secs(retention.seconds.into());
+    let options = IndexOptions::builder().expire_after(after).build();
+    let model = IndexModel::builder().keys(keys).options(options).build();
+    match documents.create_index(model).await {
+        Ok(_) => Ok(()),
+        Err(error) => refused(collection, INSERTED, error),
+    }
+}
+
+async fn ensure(
+    database: &Database,
+    collection: &'static str,
+    keys: Document,
+) -> Result<(), StoreError> {
+    let name = keys.to_string();
+    let model = IndexModel::builder().keys(keys).build();
+    // One that is there already is left as it is.
+    match database.collection::<Document>(collection).create_index(model).await {
+        Ok(_) => Ok(()),
+        Err(error) => refused(collection, &name, error),
+    }
+}
+
+/// A server that refuses an index is told of and used without; one that does not answer is not
+/// used at all.
+fn refused(collection: &'static str, index: &str, error: Error) -> Result<(), StoreError> {
+    if code(&error).is_none() {
+        return Err(failed("make an index")(error));
+    }
+    tracing::error!(collection, index, %error, "index refused; reports are kept without it");
+    Ok(())
+}
