@@ -9,9 +9,10 @@ use crate::store_contract::{
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 use mongodb::{Client, Collection, Database, IndexModel};
+use nebula::config::Mongo;
 use nebula::config::Secret;
 use nebula::model::{App, DeviceGroup, Revision};
-use nebula::modes::manager::config::{Config, Mongo};
+use nebula::modes::manager::config::Config;
 use nebula::modes::manager::{Limits, open_store};
 use nebula::store::transfer::Exported;
 use nebula::store::{Kind, MongoSettings, MongoStore, Noun, Store, StoreError, Told};

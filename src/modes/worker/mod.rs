@@ -25,7 +25,7 @@ mod trouble;
 pub use config::Config;
 pub use state::StateError;
 
-use crate::bus::{Bus, ManagerBus};
+use crate::bus::{Bus, KafkaBus, KafkaConfigError, ManagerBus};
 use crate::client::{Client, ClientError};
 use crate::engine::{ContainerEngine, RegistryAuth, RegistryLogin};
 use crate::reconcile::Policy;
@@ -48,6 +48,9 @@ pub enum WorkerError {
     /// The manager's address or credentials cannot be used.
     #[error("cannot make requests to the manager")]
     Client(#[source] ClientError),
+    /// The settings of Kafka cannot be used.
+    #[error("cannot report to Kafka")]
+    Kafka(#[source] KafkaConfigError),
     /// Another worker runs with the same folder.
     #[error("cannot use the data folder")]
     State(#[source] StateError),
@@ -70,7 +73,7 @@ pub async fn run(
         "worker started"
     );
     let policy = policy(&config);
-    let bus: Arc<dyn Bus> = Arc::new(ManagerBus::new(client.clone()));
+    let bus = bus(&config, &client).map_err(WorkerError::Kafka)?;
     let settings = report_settings(&config);
     let (checkin, desired) =
         checkin::CheckIn::new(client, group, config.check_in_time, state.accepted());
@@ -103,6 +106,14 @@ fn policy(config: &Config) -> Policy {
         disk_percent: config.prune_disk_percent,
         ..Policy::default()
     }
+}
+
+/// Where reports go: to Kafka once it is configured, else to the manager.
+fn bus(config: &Config, client: &Client) -> Result<Arc<dyn Bus>, KafkaConfigError> {
+    Ok(match &config.kafka {
+        Some(kafka) => Arc::new(KafkaBus::new(kafka)?),
+        None => Arc::new(ManagerBus::new(client.clone())),
+    })
 }
 
 fn report_settings(config: &Config) -> reports::Settings {
