@@ -6,7 +6,7 @@
 use super::body::{Speaker, answering_to, body};
 use super::layers::{Layers, TooLarge};
 use super::summary::Ours;
-use super::{ContainerEngine, EngineError, Measured, RegistryAuth, RegistryLogin};
+use super::{ContainerEngine, EngineError, RegistryAuth, RegistryLogin};
 use super::{disk, layers, patience, summary};
 use crate::model::{
     ContainerSpec, ContainerState, Health, ImageReference, MANAGED_LABEL, MANAGED_VALUE, Machine,
@@ -29,6 +29,7 @@ use bollard::{BollardRequest, ClientVersion, Docker};
 use futures_util::stream::{BoxStream, Stream, StreamExt};
 use hyper::http::uri::PathAndQuery;
 use hyper::http::{HeaderValue, Uri};
+use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Mutex;
@@ -352,7 +353,7 @@ impl ContainerEngine for DockerEngine {
         Ok(self.connection().await?.version)
     }
 
-    async fn measure(&self, container: &str) -> Result<Option<Measured>, EngineError> {
+    async fn stats(&self, container: &str) -> Result<Option<Map<String, Value>>, EngineError> {
         const OPERATION: &str = "measure a container";
         let Connection { docker, .. } = self.connection().await?;
         // Docker would take two looks, a second apart.
@@ -364,18 +365,19 @@ impl ContainerEngine for DockerEngine {
             Err(EngineError::Refused { .. }) => None,
             Err(error) => return Err(error),
         };
-        let (Some(stats), Some(inspected)) = (stats, self.inspect(&docker, container).await?)
-        else {
-            return Ok(None);
-        };
-        let answer = |message: String| EngineError::Answer { operation: OPERATION, message };
-        let stats = match serde_json::to_value(stats) {
-            Ok(serde_json::Value::Object(stats)) => stats,
-            Ok(_) => return Err(answer("no object".to_owned())),
-            Err(error) => return Err(answer(error.to_string())),
-        };
-        let restarts = inspected.restart_count.and_then(|n| u64::try_from(n).ok());
-        Ok(Some(Measured { stats, restarts: restarts.unwrap_or_default() }))
+        let answer = |message| EngineError::Answer { operation: OPERATION, message };
+        match stats.map(serde_json::to_value).transpose() {
+            Ok(Some(Value::Object(stats))) => Ok(Some(stats)),
+            Ok(_) => Ok(None),
+            Err(error) => Err(answer(error.to_string())),
+        }
+    }
+
+    async fn restarts(&self, container: &str) -> Result<Option<u64>, EngineError> {
+        let Connection { docker, .. } = self.connection().await?;
+        let inspected = self.inspect(&docker, container).await?;
+        let count = inspected.map(|it| it.restart_count.unwrap_or_default());
+        Ok(count.map(|count| u64::try_from(count).unwrap_or_default()))
     }
 
     async fn create_network(&self, name: &str) -> Result<(), EngineError> {

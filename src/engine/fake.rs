@@ -3,12 +3,13 @@
 //! It is a [`World`] behind the trait, with faults that can be set for any call. One
 //! contract test runs it and Docker through the same steps.
 
-use super::{ContainerEngine, EngineError, Measured, RegistryAuth};
-use crate::model::{ContainerSpec, ImageReference, Machine, Observed};
+use super::{ContainerEngine, EngineError, RegistryAuth};
+use crate::model::{ContainerSpec, ImageReference, Machine, Observed, ObservedContainer};
 use crate::reconcile::pretend::World;
 use crate::reconcile::{Action, Step, Target};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
+use serde_json::{Map, Value};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -79,6 +80,13 @@ impl FakeEngine {
         Ok(())
     }
 
+    fn container(&self, container: &str) -> Result<Option<ObservedContainer>, EngineError> {
+        self.reach()?;
+        let inner = self.lock();
+        let observed = inner.world.observe(inner.machine).containers;
+        Ok(observed.into_iter().find(|it| it.id == container || it.name == container))
+    }
+
     async fn act(&self, operation: &'static str, action: Action) -> Result<(), EngineError> {
         self.reach()?;
         let fault = self.lock().faults.pop_front().unwrap_or(Fault::Pass);
@@ -132,18 +140,15 @@ impl ContainerEngine for FakeEngine {
         Ok("fake".to_owned())
     }
 
-    async fn measure(&self, container: &str) -> Result<Option<Measured>, EngineError> {
-        self.reach()?;
-        let inner = self.lock();
-        let observed = inner.world.observe(inner.machine).containers;
-        let found = observed.into_iter().find(|it| it.id == container || it.name == container);
-        Ok(found.map(|found| {
-            let stats = serde_json::Map::from_iter([
-                ("id".to_owned(), found.id.into()),
-                ("name".to_owned(), format!("/{}", found.name).into()),
-            ]);
-            Measured { stats, restarts: found.restarts.into() }
+    async fn stats(&self, container: &str) -> Result<Option<Map<String, Value>>, EngineError> {
+        Ok(self.container(container)?.map(|found| {
+            let name = format!("/{}", found.name);
+            Map::from_iter([("id".to_owned(), found.id.into()), ("name".to_owned(), name.into())])
         }))
+    }
+
+    async fn restarts(&self, container: &str) -> Result<Option<u64>, EngineError> {
+        Ok(self.container(container)?.map(|found| found.restarts.into()))
     }
 
     async fn create_network(&self, name: &str) -> Result<(), EngineError> {

@@ -105,15 +105,6 @@ pub enum RegistryLogin {
     IdentityToken(Secret<String>),
 }
 
-/// What one container takes of the device.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Measured {
-    /// Docker's own object for it, of one moment: what it compares with the moment before is empty.
-    pub stats: Map<String, Value>,
-    /// How often the engine started it again since it was last started by a call.
-    pub restarts: u64,
-}
-
 /// A container engine. Containers are named by id or by name; both will do.
 #[async_trait]
 pub trait ContainerEngine: Send + Sync + 'static {
@@ -127,8 +118,13 @@ pub trait ContainerEngine: Send + Sync + 'static {
     /// The engine's version.
     async fn version(&self) -> Result<String, EngineError>;
 
-    /// What a container takes at this moment; none when there is no such container.
-    async fn measure(&self, container: &str) -> Result<Option<Measured>, EngineError>;
+    /// What a container takes of the device: Docker's own object for it, of this moment, so that what
+    /// it compares with the moment before is empty. None when there is no such container.
+    async fn stats(&self, container: &str) -> Result<Option<Map<String, Value>>, EngineError>;
+
+    /// How often the engine has started a container again since it was last started by a call. None
+    /// when there is no such container.
+    async fn restarts(&self, container: &str) -> Result<Option<u64>, EngineError>;
 
     /// Creates a bridge network; one that is there already will do.
     async fn create_network(&self, name: &str) -> Result<(), EngineError>;

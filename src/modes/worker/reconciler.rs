@@ -187,10 +187,13 @@ impl Reconciler {
     fn show(&self, desired: &Arc<Desired>, observed: &Observed, status: Status) {
         let is_up = |state: ContainerState| state == ContainerState::Running;
         let replicas = observed.containers.iter().filter(|c| is_up(c.state));
-        let replicas =
-            replicas.map(|c| SeenContainer { id: c.id.clone(), app: Some(c.app.clone()) });
+        let replicas = replicas.map(|c| SeenContainer {
+            id: c.id.clone(),
+            app: Some(c.app.clone()),
+            is_young: c.up_seconds.is_some(),
+        });
         let runs = observed.runs.iter().filter(|run| is_up(run.state));
-        let runs = runs.map(|run| SeenContainer { id: run.id.clone(), app: None });
+        let runs = runs.map(|run| SeenContainer { id: run.id.clone(), app: None, is_young: false });
         let containers = replicas.chain(runs).collect();
         let cores = observed.machine.cores;
         let desired = Arc::clone(desired);

@@ -17,7 +17,7 @@ pub use send::run as send_all;
 
 use super::jittered;
 use crate::bus::{Bus, Packed};
-use crate::engine::{ContainerEngine, Measured};
+use crate::engine::ContainerEngine;
 use crate::model::{Desired, DeviceState};
 use crate::reconcile::Status;
 use document::Parts;
@@ -70,6 +70,8 @@ pub(super) struct SeenContainer {
     pub(super) id: String,
     /// The app; none when it is the run of a cron job.
     pub(super) app: Option<String>,
+    /// Its process has run for less than a minute: it may have been started again.
+    pub(super) is_young: bool,
 }
 
 /// What was seen, when something was.
@@ -111,6 +113,22 @@ pub(super) async fn run(
     tokio::join!(collector.run(seen, shutdown.clone()), send::run(outbox, bus, shutdown));
 }
 
+/// What one report leaves for the next one to know of a container.
+#[derive(Debug, Default)]
+struct Before {
+    /// What its processors had done, and when that was.
+    cpu: Option<(Value, Value)>,
+    /// How often it was started again; it need not be asked for while the container is not young.
+    restarts: Option<u64>,
+}
+
+/// What one container takes, and how often it was started again.
+struct Measured {
+    container: SeenContainer,
+    stats: Map<String, Value>,
+    restarts: Option<u64>,
+}
+
 struct Collector {
     settings: Settings,
     hostname: Arc<str>,
@@ -120,8 +138,8 @@ struct Collector {
     sequence: u64,
     started: Instant,
     cpu: CpuTimes,
-    /// By container: what its processors did, and when, at the last report.
-    before: HashMap<String, (Value, Value)>,
+    /// By container: what the last report knew of it.
+    before: HashMap<String, Before>,
     /// What the last report was about.
     told: Option<Arc<Seen>>,
     address: Option<(IpAddr, Instant)>,
@@ -181,10 +199,10 @@ impl Collector {
     async fn report(&mut self, seen: Arc<Seen>, is_updated: bool) {
         let measured = self.measure(&seen.containers).await;
         let (mut app_stats, mut job_stats, mut restarts) = (Vec::new(), Vec::new(), HashMap::new());
-        for (container, Measured { stats, restarts: again }) in measured {
+        for Measured { container, stats, restarts: again } in measured {
             match container.app {
                 Some(app) => {
-                    *restarts.entry(app).or_insert(0) += again;
+                    *restarts.entry(app).or_insert(0) += again.unwrap_or_default();
                     app_stats.push(stats);
                 }
                 None => job_stats.push(stats),
@@ -243,55 +261,32 @@ impl Collector {
     }
 
     /// What containers take. One that cannot be measured is left out.
-    async fn measure(&mut self, containers: &[SeenContainer]) -> Vec<(SeenContainer, Measured)> {
+    async fn measure(&mut self, containers: &[SeenContainer]) -> Vec<Measured> {
+        let first = containers.iter().take(MEASURED).map(|container| {
+            let before = self.before.get(&container.id).and_then(|before| before.restarts);
+            (container.clone(), before.filter(|_| !container.is_young))
+        });
+        let first: Vec<(SeenContainer, Option<u64>)> = first.collect();
         let engine = Arc::clone(&self.engine);
-        let one = move |container: SeenContainer| {
-            let engine = Arc::clone(&engine);
-            async move {
-                let answer = engine.measure(&container.id).await;
-                (container, answer)
-            }
-        };
-        let mut measured = Vec::new();
-        let first: Vec<SeenContainer> = containers.iter().take(MEASURED).cloned().collect();
+        let one = move |(container, restarts)| measured(Arc::clone(&engine), container, restarts);
         let mut all = stream::iter(first).map(one).buffer_unordered(MEASURED_AT_ONCE);
+        let mut measured = Vec::new();
         let collected = timeout(MEASURING, async {
-            while let Some((container, answer)) = all.next().await {
-                if let Ok(Some(answer)) = answer {
-                    measured.push((container, answer));
-                }
+            while let Some(one) = all.next().await {
+                measured.extend(one);
             }
         });
         if collected.await.is_err() {
             tracing::debug!(measured = measured.len(), "not all containers could be measured");
         }
         drop(all);
-        measured.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
-        let mut now = HashMap::new();
-        for (container, Measured { stats, .. }) in &mut measured {
-            self.compare(container, stats, &mut now);
+        measured.sort_by(|a, b| a.container.id.cmp(&b.container.id));
+        let before = std::mem::take(&mut self.before);
+        for one in &mut measured {
+            let after = compare(one, before.get(&one.container.id));
+            self.before.insert(one.container.id.clone(), after);
         }
-        self.before = now;
         measured
-    }
-
-    /// Docker compares a container's processors with the moment before; here that is the last
-    /// report, so that the share that people compute is that of the whole time between.
-    fn compare(
-        &self,
-        container: &SeenContainer,
-        stats: &mut Map<String, Value>,
-        now: &mut HashMap<String, (Value, Value)>,
-    ) {
-        let (Some(cpu), Some(read)) = (stats.get("cpu_stats").cloned(), stats.get("read").cloned())
-        else {
-            return;
-        };
-        if let Some((cpu_before, read_before)) = self.before.get(&container.id) {
-            stats.insert("precpu_stats".to_owned(), cpu_before.clone());
-            stats.insert("preread".to_owned(), read_before.clone());
-        }
-        now.insert(container.id.clone(), (cpu, read));
     }
 
     async fn docker_version(&self) -> Option<String> {
@@ -309,6 +304,32 @@ impl Collector {
         self.address = Some((address, Instant::now()));
         Some(address)
     }
+}
+
+async fn measured(
+    engine: Arc<dyn ContainerEngine>,
+    container: SeenContainer,
+    restarts: Option<u64>,
+) -> Option<Measured> {
+    let stats = engine.stats(&container.id).await.ok()??;
+    let restarts = match restarts {
+        Some(known) => Some(known),
+        None if container.app.is_some() => engine.restarts(&container.id).await.ok()?,
+        None => None,
+    };
+    Some(Measured { container, stats, restarts })
+}
+
+/// Docker compares what a container's processors did with the moment before. Here that is the last
+/// report, so that the share that people compute is that of the whole time between.
+fn compare(measured: &mut Measured, before: Option<&Before>) -> Before {
+    let Measured { stats, restarts, .. } = measured;
+    let now = stats.get("cpu_stats").cloned().zip(stats.get("read").cloned());
+    if let Some((cpu, read)) = before.and_then(|before| before.cpu.clone()) {
+        stats.insert("precpu_stats".to_owned(), cpu);
+        stats.insert("preread".to_owned(), read);
+    }
+    Before { cpu: now, restarts: *restarts }
 }
 
 /// What changed from one look to the next.
