@@ -12,6 +12,7 @@ mod disk;
 mod docker;
 mod engine;
 mod faults;
+mod fleet;
 mod healing;
 mod kill;
 mod manager;
