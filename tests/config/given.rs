@@ -1,7 +1,7 @@
 //! What a test gives to the configuration: flags, environment and files, all in memory.
 
 use nebula::config::{ConfigError, Environment, Flags, Inputs};
-use nebula::modes::{manager, worker};
+use nebula::modes::{manager, reporter, worker};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,13 @@ impl Given {
         Self::default()
             .env("DEVICE_GROUP", "speakers")
             .env("NEBULA_MANAGER_HOST", "manager.example.com")
+    }
+
+    /// A reporter that starts.
+    pub(crate) fn reporter() -> Self {
+        Self::default()
+            .env("KAFKA_BOOTSTRAP_SERVERS", "kafka.example.com:9092")
+            .env("MONGO_URL", "mongodb://user:s3cret@db.example.com/")
     }
 
     pub(crate) fn flag(mut self, name: &str, value: &str) -> Self {
@@ -74,6 +81,10 @@ impl Given {
 
     pub(crate) fn load_worker(&self) -> Result<worker::config::Config, ConfigError> {
         self.with(|inputs| worker::config::Config::load(inputs, "this-machine"))
+    }
+
+    pub(crate) fn load_reporter(&self) -> Result<reporter::config::Config, ConfigError> {
+        self.with(reporter::config::Config::load)
     }
 
     /// Why the manager does not start.

@@ -8,5 +8,6 @@ mod files;
 mod given;
 mod layers;
 mod manager;
+mod reporter;
 mod secrets;
 mod worker;

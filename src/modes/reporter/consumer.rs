@@ -24,7 +24,8 @@ use tracing::{debug, info, warn};
 
 /// After how long without a sign of life others take over what a reporter was reading, in ms.
 const SESSION_MS: &str = "10000";
-const HEARTBEAT_MS: &str = "3000";
+/// How often a reporter gives one, in ms. By the answers it learns that partitions are shared out anew.
+const HEARTBEAT_MS: &str = "1000";
 /// How often Kafka is told how far this group has read, in ms.
 const COMMIT_MS: &str = "500";
 /// How often the library tells its figures, in ms.
