@@ -50,11 +50,16 @@ impl Fleet {
     async fn start(of_kafka: &[(&str, &str)], of_mongo: &[(&str, &str)]) -> Self {
         let world = World::new().await;
         let manager = free_address().await;
-        let mut others = vec![process(&world, "manager", &[
-            &[("NEBULA_LISTEN", manager.to_string().as_str()), ("BASIC_AUTH_USER", "admin")],
-            &[("BASIC_AUTH_PASSWORD", PASSWORD), ("NEBULA_DATA_DIR", &path(&world, "manager"))],
-            of_mongo,
-        ].concat())];
+        let mut others = vec![process(
+            &world,
+            "manager",
+            &[
+                &[("NEBULA_LISTEN", manager.to_string().as_str()), ("BASIC_AUTH_USER", "admin")],
+                &[("BASIC_AUTH_PASSWORD", PASSWORD), ("NEBULA_DATA_DIR", &path(&world, "manager"))],
+                of_mongo,
+            ]
+            .concat(),
+        )];
         if !of_kafka.is_empty() {
             let of_reporter = [("NEBULA_LISTEN", "127.0.0.1:0"), ("KAFKA_GROUP_ID", of_kafka[1].1)];
             others.push(process(&world, "reporter", &[of_kafka, of_mongo, &of_reporter].concat()));
@@ -161,8 +166,7 @@ fn device(world: &World, environment: &[(String, String)]) -> Child {
 
 /// All that can become of a change, and the truth of each.
 async fn the_truth_of_a_change(mut fleet: Fleet) {
-    let [one, two, none, unhealthy] =
-        ["watched1", "watched2", "none", "unhealthy"].map(site);
+    let [one, two, none, unhealthy] = ["watched1", "watched2", "none", "unhealthy"].map(site);
     fleet.does(&["apps", "create", "site", "--image", &one, "--per", "server=2"]).await;
     fleet.does(&["device-groups", "create", "tills", "--app", "site"]).await;
     let device = fleet.is("converged").await;
@@ -186,7 +190,10 @@ async fn the_truth_of_a_change(mut fleet: Fleet) {
     fleet.fails(&update(unhealthy), &["till-7", "rolled_back", "health"]).await;
     fleet.world.docker.runs_only(&names).await;
     let device = fleet.device().await.expect("it is known");
-    assert_eq!((&device["state"], &device["apps"][0]["running_ids"]), (&"rolled_back".into(), &serde_json::json!([2])));
+    assert_eq!(
+        (&device["state"], &device["apps"][0]["running_ids"]),
+        (&"rolled_back".into(), &serde_json::json!([2]))
+    );
 
     // Back to the version before the bad ones.
     let history = fleet.does(&["apps", "history", "site"]).await.out;
@@ -208,7 +215,8 @@ async fn the_truth_of_a_change(mut fleet: Fleet) {
     fleet.worker.kill().await.expect("killed");
     fleet.worker = device_again(&fleet);
     fleet.is("converged").await;
-    let reports = fleet.does(&["-o", "json", "reports", "--hostname", "till-7", "--page-size", "500"]);
+    let reports =
+        fleet.does(&["-o", "json", "reports", "--hostname", "till-7", "--page-size", "500"]);
     let reports: Value = serde_json::from_str(&reports.await.out).expect("JSON");
     let of_device = reports["data"].as_array().expect("a list");
     assert!(of_device.len() > 5, "{} reports", of_device.len());
