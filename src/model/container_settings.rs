@@ -33,7 +33,7 @@ pub struct ContainerSettings {
     pub networks: Vec<NetworkName>,
     /// Binds and named volumes.
     pub volumes: Vec<Volume>,
-    /// MappedDevice files.
+    /// Device files.
     pub devices: Vec<MappedDevice>,
     /// All of the device's devices and capabilities.
     pub privileged: bool,

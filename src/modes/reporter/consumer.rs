@@ -202,7 +202,8 @@ struct Topic {
 
 #[derive(Debug, Deserialize)]
 struct Partition {
-    partition: i32,
+    #[serde(rename = "partition")]
+    number: i32,
     fetch_state: String,
     /// Below zero while nothing was committed.
     consumer_lag: i64,
@@ -233,7 +234,7 @@ impl Topic {
             let uncommitted = one.ls_offset - one.lo_offset;
             let is_known = one.lo_offset >= 0 && one.ls_offset >= 0;
             let lag = Some(one.consumer_lag).filter(|lag| *lag >= 0);
-            Some((one.partition, lag.or_else(|| is_known.then_some(uncommitted))?))
+            Some((one.number, lag.or_else(|| is_known.then_some(uncommitted))?))
         })
     }
 }

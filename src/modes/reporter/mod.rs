@@ -92,11 +92,11 @@ pub async fn run(
     // Who looks is answered until the last report is written.
     let ended = CancellationToken::new();
     let watched = tokio::spawn(monitoring::serve(listener, watch, ended.clone()));
-    let consumed = consume::consume(consumer, store, metrics, shutdown).await;
+    let outcome = consume::consume(consumer, store, metrics, shutdown).await;
     ended.cancel();
     // It ends by itself; a panic in it is no reason to end otherwise.
     let _ = watched.await;
-    consumed?;
+    outcome?;
     tracing::info!("reporter stopped");
     Ok(())
 }
