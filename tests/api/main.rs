@@ -21,6 +21,8 @@ mod matrix;
 #[expect(dead_code, reason = "other tests break more of it")]
 mod mongo_servers;
 mod mongo_store;
+mod report_contract;
+mod report_stores;
 mod reports;
 mod secrets;
 mod server;
