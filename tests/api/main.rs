@@ -10,6 +10,7 @@ mod concurrency;
 mod credentials;
 mod cron_jobs;
 mod device_groups;
+mod devices;
 mod embedded_store;
 mod harness;
 mod health;

@@ -144,6 +144,11 @@ impl Store for SqliteStore {
         self.read("read a user", move |db| documents::user_snapshot(db, &name, &known)).await
     }
 
+    async fn groups_of(&self, kind: Kind, name: &str) -> Result<Vec<String>, StoreError> {
+        let name = name.to_owned();
+        self.read("find an object's groups", move |db| documents::groups_of(db, kind, &name)).await
+    }
+
     async fn token_owners(&self, token_id: Option<&str>) -> Result<Vec<String>, StoreError> {
         let token_id = token_id.map(str::to_owned);
         self.read("find a token's user", move |db| documents::token_owners(db, token_id.as_deref()))
