@@ -58,8 +58,9 @@ fn run_manager(given: &Given, environment: &Environment) -> ExitCode {
     log_to_stderr();
     // Many connections and the store's blocking calls: every core.
     serve(&mut Builder::new_multi_thread(), async |shutdown| {
-        let store = manager::open_store(&config).await?;
-        let dependencies = manager::Dependencies { store, limits: manager::Limits::default() };
+        let manager::Stores { store, reports } = manager::open_stores(&config).await?;
+        let limits = manager::Limits::default();
+        let dependencies = manager::Dependencies { store, reports, limits };
         Ok(manager::run(config, dependencies, |_| {}, shutdown).await?)
     })
 }

@@ -8,7 +8,7 @@ use super::user::AccountName;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The most members of one group, and the most grants of one kind.
@@ -70,6 +70,17 @@ pub struct UserGroupSpec {
     pub cron_jobs: Grants,
     /// May do everything.
     pub admin: bool,
+}
+
+impl UserGroupSpec {
+    /// What it grants of a kind.
+    const fn grants(&self, kind: Granted) -> &Grants {
+        match kind {
+            Granted::App => &self.apps,
+            Granted::DeviceGroup => &self.device_groups,
+            Granted::CronJob => &self.cron_jobs,
+        }
+    }
 }
 
 /// The fields of a request's body: each may be given or not.
@@ -186,15 +197,20 @@ impl Rights {
         self.is_admin() || self.groups.iter().any(|group| group.pruning_allowed)
     }
 
+    /// The names of a kind that they allow to read, each once and sorted; none when they allow all.
+    pub fn readable(&self, kind: Granted) -> Option<Vec<String>> {
+        if self.is_admin() {
+            return None;
+        }
+        let names = self.groups.iter().flat_map(|group| group.grants(kind).keys().cloned());
+        Some(names.collect::<BTreeSet<String>>().into_iter().collect())
+    }
+
     /// Whether they allow an access to an object.
     pub fn allow(&self, kind: Granted, name: &str, access: Access) -> bool {
         let allows = |group: &UserGroupSpec| {
-            let grants = match kind {
-                Granted::App => &group.apps,
-                Granted::DeviceGroup => &group.device_groups,
-                Granted::CronJob => &group.cron_jobs,
-            };
-            group.admin || grants.get(name).is_some_and(|granted| *granted >= access)
+            let granted = group.grants(kind).get(name);
+            group.admin || granted.is_some_and(|granted| *granted >= access)
         };
         self.is_all || self.groups.iter().any(|group| allows(group))
     }
@@ -203,7 +219,7 @@ impl Rights {
 /// Reads a list of names; a name given twice counts once.
 fn members(value: Value) -> Result<Vec<String>, String> {
     let mut names = list(value, MAX_ITEMS, |item| string(item).and_then(short))?;
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     names.retain(|name| seen.insert(name.clone()));
     Ok(names)
 }

@@ -438,6 +438,10 @@ impl Store for KeptStore {
         Ok(Some(UserSnapshot { user, groups, store_revision }))
     }
 
+    async fn groups_of(&self, kind: Kind, name: &str) -> Result<Vec<String>, StoreError> {
+        self.inner.groups_of(kind, name).await
+    }
+
     async fn token_owners(&self, token_id: Option<&str>) -> Result<Vec<String>, StoreError> {
         if self.is_away()
             && let Ok(owners) = self.kept.token_owners(token_id)

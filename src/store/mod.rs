@@ -192,6 +192,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         known: &KnownGroups,
     ) -> Result<Option<UserSnapshot>, StoreError>;
 
+    /// The device groups whose devices are told of an object, sorted.
+    async fn groups_of(&self, kind: Kind, name: &str) -> Result<Vec<String>, StoreError>;
+
     /// The names of the users whose token has this id, sorted; with none, of those whose token
     /// has no id.
     async fn token_owners(&self, token_id: Option<&str>) -> Result<Vec<String>, StoreError>;

@@ -7,6 +7,7 @@ use nebula::model::{
     UserGroupSpec, token_id,
 };
 use nebula::modes::manager::{Config, Dependencies, Limits, run};
+use nebula::store::reports::{MAX_REPORTS_BYTES, ReportStore, Retention, SqliteReports};
 use nebula::store::transfer::{Exported, Import, Imported};
 use nebula::store::{
     Changes, GroupSnapshot, Kind, KnownGroups, Object, SqliteStore, Store, StoreError,
@@ -57,8 +58,16 @@ pub(crate) fn config(data_dir: &Path) -> Config {
         tls: None,
         cache_time: Duration::from_secs(10),
         cache_max_size: 1024,
+        report_ttl_seconds: 3_600,
+        is_report_ttl_given: false,
         mongo: None,
     }
+}
+
+/// Reports in a folder, with production's limits.
+pub(crate) fn embedded_reports(data_dir: &Path) -> Arc<dyn ReportStore> {
+    let retention = Retention { seconds: 3_600, is_firm: false };
+    Arc::new(SqliteReports::new(data_dir, retention, MAX_REPORTS_BYTES))
 }
 
 pub(crate) fn client() -> reqwest::Client {
@@ -94,14 +103,20 @@ impl Manager {
         (manager, moody)
     }
 
-    /// One over this store and configuration.
+    /// One over this store and configuration, with reports in the configured folder.
     pub(crate) async fn over(config: Config, store: Arc<dyn Store>, limits: Limits) -> Self {
+        let reports = embedded_reports(&config.data_dir);
+        Self::with(config, Dependencies { store, reports, limits }).await
+    }
+
+    /// One over all of these.
+    pub(crate) async fn with(config: Config, dependencies: Dependencies) -> Self {
         let (listening, address) = oneshot::channel();
         let shutdown = CancellationToken::new();
         let until = shutdown.clone();
         let running = tokio::spawn(async move {
             let listening = |address| listening.send(address).unwrap();
-            run(config, Dependencies { store, limits }, listening, until).await.unwrap();
+            run(config, dependencies, listening, until).await.unwrap();
         });
         let address = address.await.unwrap();
         Self { address, client: client(), shutdown, running, folder: None }
@@ -392,6 +407,11 @@ impl Store for Moody {
         let snapshot = self.inner.user_snapshot(name, known).await;
         self.pass().await;
         snapshot
+    }
+
+    async fn groups_of(&self, kind: Kind, name: &str) -> Result<Vec<String>, StoreError> {
+        self.check()?;
+        self.inner.groups_of(kind, name).await
     }
 
     async fn token_owners(&self, token_id: Option<&str>) -> Result<Vec<String>, StoreError> {

@@ -10,6 +10,7 @@ mod concurrency;
 mod credentials;
 mod cron_jobs;
 mod device_groups;
+mod devices;
 mod embedded_store;
 mod harness;
 mod health;
@@ -21,6 +22,8 @@ mod matrix;
 #[expect(dead_code, reason = "other tests break more of it")]
 mod mongo_servers;
 mod mongo_store;
+mod report_contract;
+mod report_stores;
 mod reports;
 mod secrets;
 mod server;

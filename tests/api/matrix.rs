@@ -24,6 +24,9 @@ enum Needs {
     Pruning,
     Read(&'static str),
     Write(&'static str),
+    /// What only the route finds, in the description's words. Everybody gets as far as that there
+    /// is none.
+    Found(&'static str),
 }
 
 impl Needs {
@@ -35,6 +38,7 @@ impl Needs {
             Self::Credentials => {
                 "any valid credentials; only what the user may read is shown".into()
             }
+            Self::Found(words) => words.into(),
             Self::Admin => "admin".into(),
             Self::Pruning => "pruning_allowed".into(),
             Self::Read(kind) => format!("ro on the {}", noun(kind)).into(),
@@ -54,7 +58,7 @@ struct Row {
 }
 
 fn rows() -> Vec<Row> {
-    use Needs::{Admin, Credentials, Nothing, Pruning, Read, Write};
+    use Needs::{Admin, Credentials, Found, Nothing, Pruning, Read, Write};
     let (apps, jobs, groups) = ("apps", "cron_jobs", "device_groups");
     let image = || json!({ "docker_image": "a:2" });
     let job = || json!({ "docker_image": "a:2", "schedule": "@daily" });
@@ -68,6 +72,18 @@ fn rows() -> Vec<Row> {
         ("GET /api/openapi.json", Credentials, true, NONE, 200),
         ("GET /api/v2/status", Credentials, true, NONE, 200),
         ("GET /api/v2/reports", Credentials, true, NONE, 200),
+        (
+            "POST /api/v2/reports",
+            Found("ro on the device group of each report"),
+            true,
+            json!({ "reports": [] }),
+            202,
+        ),
+        ("GET /api/v2/devices", Credentials, true, NONE, 200),
+        ("GET /api/v2/devices/{name}", Found("ro on the device's group"), false, NONE, 403),
+        ("DELETE /api/v2/devices/{name}", Found("rw on the device's group"), false, NONE, 403),
+        ("GET /api/v2/apps/{name}/status", Read(apps), true, NONE, 200),
+        ("GET /api/v2/device_groups/{name}/status", Read(groups), true, NONE, 200),
         ("GET /api/v2/backup", Admin, true, NONE, 200),
         ("GET /api/v2/export", Admin, true, NONE, 200),
         ("POST /api/v2/import", Admin, true, json!({ "objects": [] }), 200),
@@ -143,7 +159,7 @@ impl Who {
         match (self, needs) {
             (_, Needs::Nothing) | (Self::Admin, _) => true,
             (Self::Nobody, _) => false,
-            (_, Needs::Credentials)
+            (_, Needs::Credentials | Needs::Found(_))
             | (Self::ReadOnly, Needs::Read(_))
             | (Self::ReadWrite, Needs::Read(_) | Needs::Write(_))
             | (Self::Pruner, Needs::Pruning) => true,
@@ -197,6 +213,8 @@ async fn put(store: &dyn Store, path: &str, name: &str, is_there: bool) {
         return;
     };
     let object: Object = match collection {
+        // Nobody declares a device.
+        "devices" => return,
         "apps" => app(name).into(),
         "cron_jobs" => cron_job(name).into(),
         "device_groups" => group(name, &["x"]).into(),

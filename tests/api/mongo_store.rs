@@ -13,7 +13,7 @@ use nebula::config::Mongo;
 use nebula::config::Secret;
 use nebula::model::{App, DeviceGroup, Revision};
 use nebula::modes::manager::config::Config;
-use nebula::modes::manager::{Limits, open_store};
+use nebula::modes::manager::{Dependencies, Limits, Stores, open_stores};
 use nebula::store::transfer::Exported;
 use nebula::store::{Kind, MongoSettings, MongoStore, Noun, Store, StoreError, Told};
 use serde_json::{Value, json};
@@ -192,8 +192,8 @@ async fn manager_over(url: &str, database: &str, folder: &TempDir) -> Manager {
     let MongoSettings { url, database, max_pool_size } = settings(url, database);
     let mongo = Some(Mongo { url, database, max_pool_size });
     let config = Config { mongo, cache_time: Duration::from_secs(1), ..config(folder.path()) };
-    let store = open_store(&config).await.unwrap();
-    Manager::over(config, store, Limits::default()).await
+    let Stores { store, reports } = open_stores(&config).await.unwrap();
+    Manager::with(config, Dependencies { store, reports, limits: Limits::default() }).await
 }
 
 /// Asks for a group's answer until it is as expected; its revision.

@@ -1,6 +1,8 @@
 //! Connections: HTTP/1 and HTTP/2, HTTPS, how many, and how they end.
 
-use crate::harness::{Manager, Moody, TOKEN, basic, client_builder, config, rest};
+use crate::harness::{
+    Manager, Moody, TOKEN, basic, client_builder, config, embedded_reports, rest,
+};
 use nebula::modes::manager::config::Tls;
 use nebula::modes::manager::{Dependencies, Limits, ManagerError, run};
 use nebula::store::SqliteStore;
@@ -155,7 +157,8 @@ async fn refused(cert_file: &Path, key_file: &Path) -> String {
     let (cert_file, key_file) = (cert_file.to_owned(), key_file.to_owned());
     config.tls = Some(Tls { cert_file, key_file, client_ca_file: None });
     let store = Arc::new(SqliteStore::open(folder.path()).await.unwrap());
-    let dependencies = Dependencies { store, limits: Limits::default() };
+    let reports = embedded_reports(folder.path());
+    let dependencies = Dependencies { store, reports, limits: Limits::default() };
     let error = run(config, dependencies, |_| {}, CancellationToken::new()).await.unwrap_err();
     let ManagerError::Tls(error) = error else { panic!("{error}") };
     error.to_string()
@@ -168,7 +171,8 @@ async fn an_address_that_is_taken_is_named() {
     let mut config = config(folder.path());
     config.listen = manager.address;
     let store = Arc::new(SqliteStore::open(folder.path()).await.unwrap());
-    let dependencies = Dependencies { store, limits: Limits::default() };
+    let reports = embedded_reports(folder.path());
+    let dependencies = Dependencies { store, reports, limits: Limits::default() };
     let error = run(config, dependencies, |_| {}, CancellationToken::new()).await.unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on `{}`", manager.address));
 }

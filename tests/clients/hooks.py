@@ -59,6 +59,8 @@ RULES = {
     # The list of time zones is long as well.
     "timezone": r"`.*` is no time zone: .*",
     # Bytes are counted, and a pattern counts characters.
+    # A version of no app.
+    "version": r"is the id of an app: give `app` as well",
     # A hash is text like any other; the fuzzer takes those that it was shown and sends them back.
     "password": r"must be at most 72 bytes, .*|is a hash, .*",
     "token": r"is a hash, .*",

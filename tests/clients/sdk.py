@@ -9,6 +9,7 @@ uncalled, whatever a later version of it brings.
 import inspect
 import os
 
+import requests
 from NebulaPythonSDK import Nebula
 
 CALLED = set()
@@ -201,7 +202,7 @@ def device_groups(admin):
 
 def reports(admin):
     nothing = {"data": None, "last_id": None}
-    admin.list_reports(to=(200, nothing))
+    admin.list_reports(hostname="nobody", to=(200, nothing))
     # The client gives a filter also without a time, and booleans with a capital.
     for updated in (True, False):
         admin.list_reports(
@@ -214,6 +215,33 @@ def reports(admin):
             updated=updated,
             to=(200, nothing),
         )
+    sent = [
+        {
+            "hostname": "speaker-1",
+            "device_group": "site",
+            "report_creation_time": 1_700_000_000 + number,
+            "updated": number % 2 == 0,
+            "report_id": f"{number:024x}",
+        }
+        for number in range(1, 6)
+    ]
+    credentials = (os.environ["NEBULA_USERNAME"], os.environ["NEBULA_PASSWORD"])
+    url = f"{os.environ['NEBULA_URL']}/api/v2/reports"
+    answer = requests.post(url, json={"reports": sent}, auth=credentials, timeout=30)
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 5, "refused": []}), answer.text
+    # Page by page, as people do it with this client.
+    kept, last = [], None
+    while True:
+        reply = admin.nebula.list_reports(page_size=2, last_id=last)["reply"]
+        if reply["data"] is None:
+            break
+        kept += reply["data"]
+        last = reply["last_id"]["$oid"]
+    assert [report["_id"]["$oid"] for report in kept] == [report["report_id"] for report in sent], kept
+    assert all({**report, **given} == report for report, given in zip(kept, sent)), kept
+    assert all(isinstance(report["report_insert_date"]["$date"], int) for report in kept), kept
+    reply = admin.list_reports(hostname="speaker-1", device_group="site", updated=True, to=200)
+    assert [report["_id"]["$oid"] for report in reply["data"]] == [f"{number:024x}" for number in (2, 4)], reply
 
 
 def users(admin):

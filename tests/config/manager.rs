@@ -11,6 +11,7 @@ fn defaults_are_the_contracts() {
     assert_eq!(config.data_dir, PathBuf::from("/var/lib/nebula"));
     assert_eq!(config.cache_time.as_secs(), 10);
     assert_eq!(config.cache_max_size, 1024);
+    assert_eq!((config.report_ttl_seconds, config.is_report_ttl_given), (3_600, false));
     assert!(config.mongo.is_none(), "the embedded store");
     assert!(config.auth_enabled);
     assert!(config.local_admin.is_none());

@@ -5,6 +5,7 @@ use crate::program::User;
 use nebula::config::{Credentials, Secret};
 use nebula::modes::manager::{Config, Dependencies, Limits, run};
 use nebula::store::SqliteStore;
+use nebula::store::reports::{MAX_REPORTS_BYTES, Retention, SqliteReports};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -36,7 +37,10 @@ impl Manager {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
             runtime.enable_all().build().expect("a runtime").block_on(async {
                 let store = SqliteStore::open(&config.data_dir).await.expect("a store");
-                let dependencies = Dependencies { store: Arc::new(store), limits };
+                let retention = Retention { seconds: 3_600, is_firm: false };
+                let reports = SqliteReports::new(&config.data_dir, retention, MAX_REPORTS_BYTES);
+                let (store, reports) = (Arc::new(store), Arc::new(reports));
+                let dependencies = Dependencies { store, reports, limits };
                 let listening = move |address: SocketAddr| tell.send(address).expect("heard");
                 run(config, dependencies, listening, until).await.expect("it drains");
             });
@@ -73,6 +77,8 @@ fn config(data_dir: &Path) -> Config {
         tls: None,
         cache_time: Duration::from_secs(10),
         cache_max_size: 1024,
+        report_ttl_seconds: 3_600,
+        is_report_ttl_given: false,
         mongo: None,
     }
 }

@@ -89,6 +89,14 @@ const KEYS: &[Key] = &[
         help: "How many connections to MongoDB are kept at most.",
     },
     Key {
+        name: "mongo_report_ttl",
+        env: "MONGO_REPORT_TTL",
+        kind: Kind::Number { min: 1, max: 2_147_483_647, unit: "seconds" },
+        fallback: Fallback::Value("3600"),
+        secret: false,
+        help: "How long a report is kept, in the embedded store as well. In a MongoDB it holds as soon as it is set here or in a reporter.",
+    },
+    Key {
         name: "cache_time",
         env: "CACHE_TIME",
         kind: Kind::Number { min: 0, max: 86_400, unit: "seconds" },

@@ -16,6 +16,8 @@ const MAX_KEPT: usize = 1_000;
 const DEFAULT_AWAY_AFTER: u64 = 120;
 /// No report is further from the next than a day, the longest check-in time.
 const LONGEST_AWAY_AFTER: u64 = 4 * 24 * 3_600;
+/// A worker's has 32.
+const MAX_BOOT_ID_BYTES: usize = 64;
 /// What a report says that is kept as it is.
 const KEPT: [&str; 5] = ["worker", "docker", "memory_usage", "root_disk_usage", "cpu_usage"];
 
@@ -52,13 +54,16 @@ impl Device {
     /// What a report says of its device. What cannot be read of it is as if it were not there.
     pub fn of(report: &Report, seen: i64) -> Self {
         let body = &report.body;
-        let number = |key: &str| body.get(key).and_then(Value::as_u64);
+        // No database counts further than this, and no device either.
+        let counted = |number: &u64| i64::try_from(*number).is_ok();
+        let number = |key: &str| body.get(key).and_then(Value::as_u64).filter(counted);
         let apps: Vec<AppReport> = kept(body.get("apps"));
         let cron_jobs: Vec<CronJobReport> = kept(body.get("cron_jobs"));
         let state = body.get("state").and_then(Value::as_str).and_then(DeviceState::parse);
         let reason = body.get("reason").and_then(Value::as_str).map(str::to_owned);
         let away_after = number("away_after_seconds").unwrap_or(DEFAULT_AWAY_AFTER);
-        let boot = body.get("boot_id").and_then(Value::as_str).map(str::to_owned);
+        let boot = body.get("boot_id").and_then(Value::as_str);
+        let boot = boot.filter(|boot| boot.len() <= MAX_BOOT_ID_BYTES).map(str::to_owned);
         let facts = KEPT.into_iter().filter_map(|key| {
             Some((key.to_owned(), body.get(key).filter(|value| value.is_object())?.clone()))
         });

@@ -6,7 +6,7 @@
 
 use super::auth::Principal;
 use super::reply::{Claimed, Why};
-use super::routes::Route;
+use super::routes::{REPORTS_ROUTE, Route};
 use axum::response::Response;
 use hyper::{Method, StatusCode};
 use std::collections::HashMap;
@@ -51,8 +51,10 @@ impl Audit {
     pub(super) fn answered(&self, asked: &Asked<'_>, response: &Response) -> bool {
         let status = response.status();
         let is_read = matches!(*asked.method, Method::GET | Method::HEAD);
-        let why = response.extensions().get::<Why>().map_or("", |why| why.0);
         let route = response.extensions().get::<Route>().map_or("", |route| route.0);
+        // A fleet brings hundreds a second, and nothing is declared by them.
+        let is_quiet = is_read || route.is_empty() || route == REPORTS_ROUTE;
+        let why = response.extensions().get::<Why>().map_or("", |why| why.0);
         let who = asked.who.map_or("", Principal::name);
         let (method, address) = (asked.method.as_str(), asked.address);
         let path: String = asked.path.chars().take(MAX_PATH).collect();
@@ -64,14 +66,14 @@ impl Audit {
                 let who = claimed.map_or("", |claimed| claimed.0.as_str());
                 tracing::info!(who, %address, method, path, status = code, why, left_out, "not let in");
             }
-            _ if status.is_success() && !is_read && !route.is_empty() => {
+            _ if status.is_success() && !is_quiet => {
                 tracing::info!(who, %address, method, path, status = code, "write done");
             }
             _ if why == Why::FORBIDDEN.0 => {
                 let Some(left_out) = self.line(who) else { return true };
                 tracing::info!(who, %address, method, path, status = code, left_out, "not permitted");
             }
-            _ if is_read || route.is_empty() => {}
+            _ if is_quiet => {}
             _ => {
                 let Some(left_out) = self.line(who) else { return true };
                 tracing::info!(who, %address, method, path, status = code, why, left_out, "write refused");

@@ -53,12 +53,9 @@ impl Payload {
     }
 }
 
-/// A body of many objects at once, not read yet: that takes too long for the threads that serve.
-pub(super) struct LargeBody(pub(super) Bytes);
-
-/// How much larger such a body may be than one of a single object: the largest object comes
-/// through with room around it.
-const LARGE: usize = 4;
+/// A body of many objects at once, not read yet: that takes too long for the threads that serve. It
+/// may be so many times as large as one of a single object.
+pub(super) struct LargeBody<const TIMES: usize>(pub(super) Bytes);
 
 impl FromRequest<Arc<Shared>> for Payload {
     type Rejection = Refusal;
@@ -68,11 +65,11 @@ impl FromRequest<Arc<Shared>> for Payload {
     }
 }
 
-impl FromRequest<Arc<Shared>> for LargeBody {
+impl<const TIMES: usize> FromRequest<Arc<Shared>> for LargeBody<TIMES> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &Arc<Shared>) -> Result<Self, Refusal> {
-        let limit = state.limits.body_bytes.saturating_mul(LARGE);
+        let limit = state.limits.body_bytes.saturating_mul(TIMES);
         collected(request, state, limit).await.map(Self)
     }
 }

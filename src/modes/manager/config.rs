@@ -32,6 +32,10 @@ pub struct Config {
     pub cache_time: Duration,
     /// How many device groups are kept in memory, at least one.
     pub cache_max_size: u64,
+    /// How long a report is kept, in seconds.
+    pub report_ttl_seconds: u32,
+    /// Whether somebody set that: what others have set in the same database is then changed to it.
+    pub is_report_ttl_given: bool,
     /// The database in `MongoDB`; none when the embedded store is used.
     pub mongo: Option<Mongo>,
 }
@@ -70,6 +74,8 @@ impl Config {
                 tls,
                 cache_time: settings.seconds("cache_time"),
                 cache_max_size: settings.number("cache_max_size"),
+                report_ttl_seconds: settings.number("mongo_report_ttl").try_into().ok()?,
+                is_report_ttl_given: settings.is_given("mongo_report_ttl"),
                 mongo,
             })
         })();

@@ -75,6 +75,9 @@ pub(super) struct Metrics {
     pub(super) info_full: Counter,
     pub(super) info_not_modified: Counter,
     pub(super) store_errors: Counter,
+    pub(super) reports_accepted: Counter,
+    pub(super) reports_refused: Counter,
+    pub(super) reports_limited: Counter,
     pub(super) connections: Gauge,
     pub(super) parked: Gauge,
     pub(super) connections_refused: Counter,
@@ -107,6 +110,9 @@ impl Metrics {
             info_full: info(200),
             info_not_modified: info(304),
             store_errors: Counter::default(),
+            reports_accepted: Counter::default(),
+            reports_refused: Counter::default(),
+            reports_limited: Counter::default(),
             connections: Gauge::default(),
             parked: Gauge::default(),
             connections_refused: Counter::default(),
@@ -137,6 +143,12 @@ impl Metrics {
         registry.register("limits_met", "Requests that met a limit", self.limits.clone());
         let hashes = self.hashes.clone();
         registry.register("hashes", "Hashes of passwords and tokens computed", hashes);
+        let accepted = self.reports_accepted.clone();
+        registry.register("reports_accepted", "Reports of devices that are kept", accepted);
+        let refused = self.reports_refused.clone();
+        registry.register("reports_refused", "Reports of devices that never will be", refused);
+        let limited = self.reports_limited.clone();
+        registry.register("reports_limited", "Reports that came too fast for one device", limited);
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register("parked", "Requests that wait for a change", self.parked.clone());
         let followed = self.followed.clone();

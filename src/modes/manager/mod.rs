@@ -13,11 +13,13 @@ mod audit;
 mod auth;
 mod backup;
 mod body;
+mod buckets;
 pub mod config;
 mod connection;
 mod cron_jobs;
 mod declarations;
 mod device_groups;
+mod devices;
 mod feed;
 mod files;
 mod health;
@@ -33,6 +35,7 @@ mod reports;
 mod routes;
 mod server;
 mod service;
+mod status;
 mod tls;
 mod transfer;
 mod user_groups;
@@ -43,6 +46,9 @@ pub use config::Config;
 pub use limits::Limits;
 pub use tls::TlsError;
 
+use crate::store::reports::{
+    MAX_REPORTS_BYTES, MongoReports, ReportStore, Retention, SqliteReports,
+};
 use crate::store::{KeptStore, MongoSettings, MongoStore, OpenError, SqliteStore, Store};
 use audit::Audit;
 use auth::Authenticator;
@@ -51,6 +57,7 @@ use health::Readiness;
 use info::InfoCache;
 use metrics::Metrics;
 use proxies::Proxies;
+use reports::Reports;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -80,6 +87,8 @@ pub enum ManagerError {
 pub struct Dependencies {
     /// Where declarations are kept.
     pub store: Arc<dyn Store>,
+    /// Where reports and the inventory of devices are kept.
+    pub reports: Arc<dyn ReportStore>,
     /// How much a client may take.
     pub limits: Limits,
 }
@@ -99,20 +108,36 @@ impl Dependencies {
     }
 }
 
-/// The store of the configuration. A database elsewhere need not be in reach yet.
-pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
+/// The stores of the configuration.
+#[derive(Debug)]
+pub struct Stores {
+    /// Of declarations.
+    pub store: Arc<dyn Store>,
+    /// Of reports.
+    pub reports: Arc<dyn ReportStore>,
+}
+
+/// The stores of the configuration. A database elsewhere need not be in reach yet.
+pub async fn open_stores(config: &Config) -> Result<Stores, OpenError> {
+    let retention =
+        Retention { seconds: config.report_ttl_seconds, is_firm: config.is_report_ttl_given };
     let Some(settings) = &config.mongo else {
-        return Ok(Arc::new(SqliteStore::open(&config.data_dir).await?));
+        // First the declarations: their lock says that nobody else uses the folder.
+        let store = Arc::new(SqliteStore::open(&config.data_dir).await?);
+        let reports = SqliteReports::new(&config.data_dir, retention, MAX_REPORTS_BYTES);
+        return Ok(Stores { store, reports: Arc::new(reports) });
     };
     let settings = MongoSettings::from(settings.clone());
     settings.check()?;
-    let store: Arc<dyn Store> = Arc::new(MongoStore::new(settings));
+    let store = MongoStore::new(settings);
+    let reports = Arc::new(MongoReports::beside(&store, retention));
+    let store: Arc<dyn Store> = Arc::new(store);
     match KeptStore::open(Arc::clone(&store), &config.data_dir) {
-        Ok(kept) => Ok(Arc::new(kept)),
+        Ok(kept) => Ok(Stores { store: Arc::new(kept), reports }),
         Err(error) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::warn!(%error, cause, "nothing is kept for a start while the database is away");
-            Ok(store)
+            Ok(Stores { store, reports })
         }
     }
 }
@@ -153,6 +178,7 @@ struct Shared {
     proxies: Proxies,
     info: Arc<InfoCache>,
     declarations: Declarations,
+    reports: Reports,
     metrics: Arc<Metrics>,
     readiness: Readiness,
     limits: Limits,
@@ -174,7 +200,7 @@ impl Shared {
     }
 
     fn new(config: &Config, dependencies: Dependencies) -> Arc<Self> {
-        let Dependencies { store, limits } = dependencies;
+        let Dependencies { store, reports, limits } = dependencies;
         let info = Arc::new(InfoCache::new(config.cache_max_size));
         let (admin, token) = (config.local_admin.as_ref(), config.auth_token.as_ref());
         let metrics = Arc::new(Metrics::new());
@@ -186,6 +212,7 @@ impl Shared {
             audit: Audit::default(),
             proxies: Proxies::new(config.trusted_proxies.clone()),
             declarations: Declarations::new(store, memories, limits.write),
+            reports: Reports::new(reports),
             info,
             metrics,
             readiness: Readiness::default(),

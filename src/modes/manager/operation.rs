@@ -196,7 +196,9 @@ async fn permitted(
             let name = ObjectName::from_request_parts(&mut parts, &manager).await;
             name.map_or_else(|never| match never {}, |ObjectName(name)| name)
         }
-        Permission::Any | Permission::Admin | Permission::Prune => String::new(),
+        Permission::Any | Permission::Found(_) | Permission::Admin | Permission::Prune => {
+            String::new()
+        }
     };
     if !principal.may(permission, &object) {
         return Refusal::Forbidden.into_response();

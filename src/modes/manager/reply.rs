@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -108,6 +108,10 @@ pub(super) enum Refusal {
     TooSlow,
     /// Something of this kind is already going on.
     Busy,
+    /// More reports wait to be kept than there is room for.
+    ReportsWait,
+    /// One device sends reports faster than any does; when it may go on.
+    ReportsTooFast(Duration),
     /// A bug.
     Panic,
     /// The store could not.
@@ -162,7 +166,7 @@ impl Refusal {
             Self::Unauthorized | Self::Denied(_) => Why("credentials"),
             Self::Forbidden => Why::FORBIDDEN,
             Self::UnknownPath | Self::WrongMethod => Why("path"),
-            Self::TooSlow | Self::Busy => Why("busy"),
+            Self::TooSlow | Self::Busy | Self::ReportsWait | Self::ReportsTooFast(_) => Why("busy"),
             Self::Panic => Why("bug"),
             Self::Store(_) => Why("store"),
         }
@@ -208,6 +212,13 @@ impl Refusal {
             }
             Self::TooSlow => noted(later("the answer took too long"), Note::Limit("request_time")),
             Self::Busy => noted(later("another one is going on"), Note::Limit("backups")),
+            Self::ReportsWait => {
+                noted(later("too many reports wait to be kept"), Note::Limit("reports_bytes"))
+            }
+            Self::ReportsTooFast(wait) => {
+                let words = "a device sends reports too fast";
+                noted(too_many(words, wait), Note::Limit("reports"))
+            }
             Self::Panic => error(Code::INTERNAL_SERVER_ERROR, "internal error"),
             Self::Store(failure) => store_failed(&failure),
         }
@@ -222,10 +233,15 @@ fn unauthorized() -> Response {
 
 /// A 429. Whether these credentials are right was not looked at.
 fn too_many_failures(too_many: TooMany) -> Response {
-    let mut reply = error(StatusCode::TOO_MANY_REQUESTS, "too many failed logins, try again later");
-    let seconds = too_many.retry_after.as_secs().saturating_add(1);
+    let words = "too many failed logins, try again later";
+    noted(self::too_many(words, too_many.retry_after), Note::Limit("failed_logins"))
+}
+
+fn too_many(words: &str, retry_after: Duration) -> Response {
+    let mut reply = error(StatusCode::TOO_MANY_REQUESTS, words);
+    let seconds = retry_after.as_secs().saturating_add(1);
     reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-    noted(reply, Note::Limit("failed_logins"))
+    reply
 }
 
 /// A 503: the same may work in a moment.

@@ -1,16 +1,197 @@
-//! The route of reports.
+//! The routes of reports: devices bring them, people page through them.
+//!
+//! Invariants: a report is kept only for whoever may read what its device group runs, and shown
+//! only to them; no device takes more than its share of the store; a request is answered before
+//! its worker stops waiting.
 
-use super::reply::{Answer, ok};
-use crate::model::ReportQuery;
-use axum::extract::RawQuery;
-use serde_json::{Value, json};
+use super::Shared;
+use super::auth::Principal;
+use super::body::LargeBody;
+use super::buckets::{Bucket, Buckets, Rule};
+use super::reply::{Answer, Refusal, accepted, ok};
+use crate::model::{Granted, Invalid, Report, ReportQuery, Uid, json_value};
+use crate::store::reports::{NewReport, ReportStore, Scope};
+use axum::Extension;
+use axum::extract::{RawQuery, State};
+use hyper::body::Bytes;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Semaphore;
 
-/// `GET /reports`. No report reaches this manager's store yet, so a page is always the last one
-/// and empty, in the form that clients know for that.
-pub(super) async fn list(RawQuery(query): RawQuery) -> Answer {
+/// The most reports of one request.
+pub(super) const MAX_REPORTS: usize = 100;
+/// How much larger a body may be than one of a single object.
+pub(super) const BODY_TIMES: usize = 2;
+/// As much as is told of a key that is unknown.
+const MAX_KEY_CHARACTERS: usize = 100;
+/// What one device may send: after an outage it has more to tell than its pace, and in the long run
+/// no worker reports every second.
+const PACE: Rule = Rule { burst: 120.0, seconds: 1.0 };
+/// Devices whose pace is remembered: a large fleet.
+const MAX_DEVICES: u64 = 200_000;
+/// After this time without a report a device may send its burst again anyway.
+const IDLE: Duration = Duration::from_secs(150);
+/// Bodies that are kept at one time, in bytes: a store that is slow must not fill the memory.
+const MAX_WAITING_BYTES: usize = 64 << 20;
+
+/// The store of reports, and who may bring how much.
+#[derive(Debug)]
+pub(super) struct Reports {
+    store: Arc<dyn ReportStore>,
+    pace: Buckets,
+    room: Arc<Semaphore>,
+}
+
+impl Reports {
+    pub(super) fn new(store: Arc<dyn ReportStore>) -> Self {
+        let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
+        Self { store, pace: Buckets::new(MAX_DEVICES, IDLE), room }
+    }
+
+    pub(super) fn store(&self) -> &dyn ReportStore {
+        &*self.store
+    }
+
+    /// Takes the place of these reports in their devices' paces: of all or of none.
+    fn keep_pace(&self, given: &[Given]) -> Result<(), Refusal> {
+        let mut devices: BTreeMap<&str, f64> = BTreeMap::new();
+        for one in given {
+            *devices.entry(&one.report.hostname).or_default() += 1.0;
+        }
+        let mut taken: Vec<(Arc<Bucket>, f64)> = Vec::with_capacity(devices.len());
+        for (hostname, number) in devices {
+            let bucket = self.pace.of(hostname, PACE);
+            if let Err(wait) = bucket.take(number) {
+                for (bucket, number) in taken {
+                    Bucket::give_back(&bucket, number);
+                }
+                return Err(Refusal::ReportsTooFast(wait));
+            }
+            taken.push((bucket, number));
+        }
+        Ok(())
+    }
+}
+
+/// A report of a request, with its place there.
+struct Given {
+    place: usize,
+    report: Report,
+}
+
+/// What a request holds: reports, and what is none, each by its place.
+struct Batch {
+    given: Vec<Given>,
+    refused: BTreeMap<usize, String>,
+}
+
+/// `POST /reports`
+pub(super) async fn add(
+    State(manager): State<Arc<Shared>>,
+    Extension(who): Extension<Principal>,
+    LargeBody(body): LargeBody<BODY_TIMES>,
+) -> Answer {
+    let reports = &manager.reports;
+    let room = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    let room = Arc::clone(&reports.room).try_acquire_many_owned(room);
+    let _room = room.map_err(|_| Refusal::ReportsWait)?;
+    let read = tokio::task::spawn_blocking(move || read(&body)).await;
+    let Batch { given, mut refused } = read.map_err(|_panicked| Refusal::Panic)??;
+    let may = |one: &Given| who.may_read(Granted::DeviceGroup, &one.report.device_group);
+    if !given.iter().all(may) {
+        return Err(Refusal::Forbidden);
+    }
+    if let Err(refusal) = reports.keep_pace(&given) {
+        manager.metrics.reports_limited.inc_by(given.len() as u64);
+        return Err(refusal);
+    }
+    let seen = now();
+    let places: Vec<usize> = given.iter().map(|one| one.place).collect();
+    let new = given.into_iter().map(|Given { report, .. }| {
+        // One without an id is the original's: sent twice, it is kept twice, as ever.
+        let id = report.id.unwrap_or_else(|| Uid::from_bytes(bson::oid::ObjectId::new().bytes()));
+        NewReport { id, seen, report }
+    });
+    let added = reports.store.add(new.collect()).await?;
+    let by_place = |(index, reason): (usize, String)| Some((*places.get(index)?, reason));
+    refused.extend(added.refused.into_iter().filter_map(by_place));
+    let kept = added.added + added.known;
+    manager.metrics.reports_accepted.inc_by(kept);
+    manager.metrics.reports_refused.inc_by(refused.len() as u64);
+    let refused: Vec<Value> = (refused.into_iter())
+        .map(|(place, problem)| json!({ "index": place, "problem": problem }))
+        .collect();
+    Ok(accepted(&json!({ "accepted": kept, "refused": refused })))
+}
+
+/// Reads a body. One report that is none does not keep the others away.
+fn read(body: &Bytes) -> Result<Batch, Refusal> {
+    let not_json =
+        |error: serde_json::Error| Refusal::Body(format!("the body is not JSON: {error}"));
+    let Value::Object(mut fields) = json_value(body).map_err(not_json)? else {
+        return Err(Refusal::Body("the body must be a JSON object".to_owned()));
+    };
+    let invalid = |reason: String| Refusal::from(Invalid::field("reports", reason));
+    let reports = match fields.shift_remove("reports") {
+        Some(Value::Array(reports)) if reports.len() <= MAX_REPORTS => reports,
+        Some(Value::Array(reports)) => {
+            let number = reports.len();
+            return Err(invalid(format!(
+                "must be at most {MAX_REPORTS} reports, this has {number}"
+            )));
+        }
+        Some(_) => return Err(invalid("must be a list".to_owned())),
+        None => return Err(Refusal::Missing(vec!["reports"])),
+    };
+    if let Some(key) = fields.keys().next() {
+        let key: String = key.chars().take(MAX_KEY_CHARACTERS).collect();
+        return Err(Invalid::field(&key, "is not known here").into());
+    }
+    let mut batch = Batch { given: Vec::with_capacity(reports.len()), refused: BTreeMap::new() };
+    for (place, report) in reports.into_iter().enumerate() {
+        let report = match report {
+            Value::Object(report) => Report::read(report).map_err(|error| error.to_string()),
+            _ => Err("is not a JSON object".to_owned()),
+        };
+        match report {
+            Ok(report) => batch.given.push(Given { place, report }),
+            Err(problem) => {
+                batch.refused.insert(place, problem);
+            }
+        }
+    }
+    Ok(batch)
+}
+
+/// `GET /reports`: a page, in the form of the original's replies.
+pub(super) async fn list(
+    State(manager): State<Arc<Shared>>,
+    Extension(who): Extension<Principal>,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let query = ReportQuery::decode(pairs(query))?;
+    let page = manager.reports.store.reports(&query, &scope(&who)).await?;
+    let none_or = |reports: Vec<Map<String, Value>>| (!reports.is_empty()).then_some(reports);
+    let last_id = page.last_id.map(|id| json!({ "$oid": id }));
+    Ok(ok(&json!({ "data": none_or(page.reports), "last_id": last_id })))
+}
+
+/// The pairs of a query, decoded.
+pub(super) fn pairs(query: Option<String>) -> Vec<(String, String)> {
     let query = query.unwrap_or_default();
     let pairs = url::form_urlencoded::parse(query.as_bytes());
-    let pairs = pairs.map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
-    ReportQuery::decode(pairs)?;
-    Ok(ok(&json!({ "data": Value::Null, "last_id": Value::Null })))
+    pairs.map(|(key, value)| (key.into_owned(), value.into_owned())).collect()
+}
+
+/// The device groups whose reports and devices somebody may see.
+pub(super) fn scope(who: &Principal) -> Scope {
+    who.readable(Granted::DeviceGroup).map_or(Scope::All, Scope::Groups)
+}
+
+/// In seconds since 1970.
+pub(super) fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }

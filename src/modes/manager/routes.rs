@@ -7,13 +7,13 @@ use super::openapi::{self, flag, names, query, schema};
 use super::operation::{Operation, Verb};
 use super::reply::Refusal;
 use super::{
-    Shared, apps, backup, cron_jobs, device_groups, health, reports, transfer, user_groups, users,
-    wait,
+    Shared, apps, backup, cron_jobs, device_groups, devices, health, reports, status, transfer,
+    user_groups, users, wait,
 };
 use crate::model::Access::{Read, Write};
 use crate::model::{App, CronJob, DeviceGroup, Granted, User, UserGroup};
 use crate::monitoring::METRICS_MEDIA;
-use Permission::{Admin, Any, Prune, To};
+use Permission::{Admin, Any, Found, Prune, To};
 use Verb::{Delete, Get, Patch, Post, Put};
 use axum::Router;
 use axum::routing::MethodRouter;
@@ -23,6 +23,9 @@ use std::sync::Arc;
 
 /// Paths that need no credentials.
 const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// Where devices bring their reports.
+pub(super) const REPORTS_ROUTE: &str = "/api/v2/reports";
 
 /// The route that answered, for metrics; it travels as an extension.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +40,8 @@ pub(super) fn is_open(path: &str) -> bool {
 pub(super) fn router(manager: Arc<Shared>) -> Router {
     let operations: Vec<Operation> = [
         general(),
+        report_operations(),
+        device_operations(),
         app_operations(),
         cron_job_operations(),
         device_group_operations(),
@@ -99,16 +104,46 @@ fn general() -> Vec<Operation> {
         Operation::new("prune", (Post, "/api/v2/prune"), Prune, device_groups::prune_all)
             .says("Orders every device of every group to remove unused images.")
             .answers(202, schema("PruneIds")),
-        report_operation(),
     ]
 }
 
-fn report_operation() -> Operation {
-    let list = Operation::new("list_reports", (Get, "/api/v2/reports"), Any, reports::list)
+fn report_operations() -> Vec<Operation> {
+    let list = Operation::new("list_reports", (Get, REPORTS_ROUTE), Any, reports::list)
         .says("The devices' reports, a page at a time.")
         .answers(200, schema("Reports"))
         .refuses(400, schema("Invalid"));
-    query::reports().into_iter().fold(list, Operation::parameter)
+    let list = query::reports().into_iter().fold(list, Operation::parameter);
+    let needs = Found("ro on the device group of each report");
+    let add = Operation::new("add_reports", (Post, REPORTS_ROUTE), needs, reports::add)
+        .says(
+            "Keeps what devices say of themselves; a report that is known already changes nothing.",
+        )
+        .takes(schema("NewReports"))
+        .answers(202, schema("AddedReports"))
+        .refuses(400, schema("MissingList"))
+        .refuses(400, schema("Invalid"));
+    vec![list, add]
+}
+
+fn device_operations() -> Vec<Operation> {
+    let one = "/api/v2/devices/{name}";
+    let unknown = || flag(devices::EXISTS, false);
+    let list = Operation::new("list_devices", (Get, "/api/v2/devices"), Any, devices::list)
+        .says("What is known of each device from its last report, a page at a time.")
+        .answers(200, schema("Devices"))
+        .refuses(400, schema("Invalid"));
+    let list = query::devices().into_iter().fold(list, Operation::parameter);
+    let reading = Found("ro on the device's group");
+    let show = Operation::new("show_device", (Get, one), reading, devices::show)
+        .says("What is known of a device from its last report.")
+        .answers(200, schema("Device"))
+        .refuses(403, unknown());
+    let writing = Found("rw on the device's group");
+    let forget = Operation::new("forget_device", (Delete, one), writing, devices::forget)
+        .says("Forgets a device, until it is heard of again.")
+        .answers(200, schema("Empty"))
+        .refuses(403, unknown());
+    vec![list, show, forget]
 }
 
 /// List, show and delete, which every kind has.
@@ -208,6 +243,12 @@ fn app_operations() -> Vec<Operation> {
         .refuses(403, unknown())
         .refuses(403, flag("running_before_restart", false)),
     ]);
+    all.push(
+        Operation::new("app_status", (Get, "/api/v2/apps/{name}/status"), READ_APP, status::of_app)
+            .says("How far the devices of the app's groups are with it.")
+            .answers(200, schema("AppStatus"))
+            .refuses(403, unknown()),
+    );
     all.extend(updates::<App>(
         ["update_app", "patch_app"],
         |id, verb| {
@@ -305,7 +346,13 @@ fn device_group_operations() -> Vec<Operation> {
         .says("Orders every device of the group to remove unused images.")
         .answers(202, group())
         .refuses(403, flag("app_exists", false));
-    all.extend([refuses_members(create), refuses_members(replace), info, prune]);
+    let status = "/api/v2/device_groups/{name}/status";
+    let status =
+        Operation::new("device_group_status", (Get, status), READ_GROUP, status::of_device_group)
+            .says("How far the devices of the group are with what they are to run.")
+            .answers(200, schema("DeviceGroupStatus"))
+            .refuses(403, unknown());
+    all.extend([refuses_members(create), refuses_members(replace), info, prune, status]);
     all.extend(updates::<DeviceGroup>(
         ["update_device_group", "patch_device_group"],
         |id, verb| {

@@ -27,6 +27,9 @@ use std::sync::Arc;
 pub(super) const LINES_MEDIA: &str = "application/jsonl";
 /// The keys of an import's body.
 const KEYS: [&str; 4] = ["objects", "existing", "above", "dry_run"];
+/// How much larger a body may be than one of a single object: the largest object comes through with
+/// room around it.
+const BODY_TIMES: usize = 4;
 /// Refused objects that an answer names.
 const MAX_NAMED: usize = 100;
 
@@ -52,7 +55,7 @@ pub(super) async fn export(
 pub(super) async fn import(
     State(manager): State<Arc<Shared>>,
     Extension(who): Extension<Principal>,
-    LargeBody(body): LargeBody,
+    LargeBody(body): LargeBody<BODY_TIMES>,
 ) -> Answer {
     let read = tokio::task::spawn_blocking(move || read(Payload::parse(&body).fields()?.clone()));
     let read = read.await;

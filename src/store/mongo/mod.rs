@@ -28,9 +28,9 @@ use super::{
 use crate::config::Mongo;
 use crate::model::{DeviceGroup, Revision, Secret};
 use async_trait::async_trait;
-use connection::{Connection, failed};
+use connection::{Connection, Prepared, failed};
 pub(super) use documents::write as write_document;
-use documents::{ID, collection, name_key, named, read, to_object};
+use documents::{ID, collection, list_key, name_key, named, read, to_object};
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::options::ConnectionString;
@@ -120,6 +120,22 @@ async fn texts(
     Ok(texts)
 }
 
+/// The device groups whose devices are told of an object.
+async fn groups_of(
+    prepared: &Prepared,
+    kind: Kind,
+    name: &str,
+    session: &mut ClientSession,
+) -> Result<Vec<String>, StoreError> {
+    let list = match (kind, list_key(kind)) {
+        (Kind::DeviceGroup, _) => return Ok(vec![name.to_owned()]),
+        (_, None) => return Ok(Vec::new()),
+        (_, Some(list)) => list,
+    };
+    let groups = prepared.collection(collection(Kind::DeviceGroup));
+    texts(&groups, doc! { list: name }, name_key(Kind::DeviceGroup), session).await
+}
+
 #[async_trait]
 impl Store for MongoStore {
     async fn ping(&self) -> Result<(), StoreError> {
@@ -179,6 +195,14 @@ impl Store for MongoStore {
         known: &KnownGroups,
     ) -> Result<Option<UserSnapshot>, StoreError> {
         within("read a user", self.connection.user_snapshot(name, known)).await
+    }
+
+    async fn groups_of(&self, kind: Kind, name: &str) -> Result<Vec<String>, StoreError> {
+        within("find an object's groups", async {
+            let (prepared, mut session) = self.connection.begin_reading().await?;
+            groups_of(&prepared, kind, name, &mut session).await
+        })
+        .await
     }
 
     async fn token_owners(&self, token_id: Option<&str>) -> Result<Vec<String>, StoreError> {

@@ -11,7 +11,7 @@ use super::documents::{
     revision_of, signed, to_document, to_object, unchanged, write as write_raw,
 };
 use super::prepare::make_indexes;
-use super::{PATIENCE, texts, within};
+use super::{PATIENCE, groups_of, within};
 use crate::model::{DeviceGroup, Revision, Uid};
 use crate::store::Noun;
 use futures_util::TryStreamExt;
@@ -300,14 +300,7 @@ impl Write {
 
     /// The device groups whose devices are told of this object.
     async fn device_groups(&mut self, kind: Kind, name: &str) -> Result<Vec<String>, StoreError> {
-        let list = match (kind, list_key(kind)) {
-            (Kind::DeviceGroup, _) => return Ok(vec![name.to_owned()]),
-            (_, None) => return Ok(Vec::new()),
-            (_, Some(list)) => list,
-        };
-        let groups = self.prepared.collection(collection(Kind::DeviceGroup));
-        let key = name_key(Kind::DeviceGroup);
-        texts(&groups, doc! { list: name }, key, &mut self.session).await
+        groups_of(&self.prepared, kind, name, &mut self.session).await
     }
 
     async fn end_of_one(

@@ -10,8 +10,10 @@
 //! its device does not change the inventory.
 
 mod mongo;
+mod sqlite;
 
 pub use mongo::MongoReports;
+pub use sqlite::{MAX_REPORTS_BYTES, REPORTS_FILE, SqliteReports};
 
 use super::StoreError;
 use crate::model::{Declared, Device, DeviceQuery, Report, ReportQuery, Rollout, Uid};
@@ -23,6 +25,9 @@ use std::collections::btree_map::Entry;
 /// A page ends before it holds more than this, in bytes of a store's own form; one report or device
 /// is always on it. Whoever asks goes on with the next page as ever.
 const MAX_PAGE_BYTES: usize = 16 << 20;
+/// The largest report that is kept: what a document of the one store may have is enough for the
+/// other.
+const MAX_REPORT_BYTES: usize = 16 << 20;
 /// The most of a message that is kept when it is set aside.
 const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 /// A device's record is no larger; one that would be is kept without what only fills it.

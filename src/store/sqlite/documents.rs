@@ -292,7 +292,11 @@ pub(super) fn set_members(db: &Connection, object: &Object) -> Result<(), rusqli
 }
 
 /// The device groups whose devices are told of this object.
-fn groups_of(db: &Connection, kind: Kind, name: &str) -> Result<Vec<String>, StoreError> {
+pub(super) fn groups_of(
+    db: &Connection,
+    kind: Kind,
+    name: &str,
+) -> Result<Vec<String>, StoreError> {
     match kind {
         Kind::App | Kind::CronJob => {
             let query = "SELECT owner FROM memberships

@@ -9,7 +9,7 @@
 //! waits for it any more, so no write is ever half done.
 
 mod documents;
-mod open;
+pub(super) mod open;
 mod transfer;
 
 pub use open::{DATABASE_FILE, OpenError};
@@ -33,7 +33,7 @@ use tokio::sync::mpsc::Sender;
 const READERS: usize = 4;
 /// The longest wait for a connection and for its answer together. A write must be refused within
 /// five seconds; this leaves a margin.
-const PATIENCE: Duration = Duration::from_secs(4);
+pub(in crate::store) const PATIENCE: Duration = Duration::from_secs(4);
 /// A backup reads everything; it gets as long as a large file on a slow disk takes.
 const BACKUP_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -144,6 +144,11 @@ impl Store for SqliteStore {
         self.read("read a user", move |db| documents::user_snapshot(db, &name, &known)).await
     }
 
+    async fn groups_of(&self, kind: Kind, name: &str) -> Result<Vec<String>, StoreError> {
+        let name = name.to_owned();
+        self.read("find an object's groups", move |db| documents::groups_of(db, kind, &name)).await
+    }
+
     async fn token_owners(&self, token_id: Option<&str>) -> Result<Vec<String>, StoreError> {
         let token_id = token_id.map(str::to_owned);
         self.read("find a token's user", move |db| documents::token_owners(db, token_id.as_deref()))
@@ -188,18 +193,18 @@ impl Store for SqliteStore {
 
 /// Connections that are lent to the blocking pool one at a time.
 #[derive(Debug)]
-struct Pool {
+pub(in crate::store) struct Pool {
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
 }
 
 impl Pool {
-    fn new(connections: Vec<Connection>) -> Self {
+    pub(in crate::store) fn new(connections: Vec<Connection>) -> Self {
         let permits = Arc::new(Semaphore::new(connections.len()));
         Self { idle: Arc::new(Mutex::new(connections)), permits }
     }
 
-    async fn run<T: Send + 'static>(
+    pub(in crate::store) async fn run<T: Send + 'static>(
         &self,
         operation: &'static str,
         patience: Duration,

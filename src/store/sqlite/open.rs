@@ -15,9 +15,9 @@ const LOCK_FILE: &str = "nebula.lock";
 /// Says in the file's header that it is ours: `nebu` in ASCII.
 const APPLICATION_ID: i32 = 0x6e65_6275;
 /// How long a statement waits for a lock. Only a person's `sqlite3` holds one for long.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+pub(in crate::store) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The log is cut back to this after a burst.
-const LOG_LIMIT_BYTES: i64 = 64 << 20;
+pub(in crate::store) const LOG_LIMIT_BYTES: i64 = 64 << 20;
 
 /// The schema's steps. A file's `user_version` says how many it has taken; a step that was
 /// released is never changed, the next one mends it.
@@ -172,7 +172,7 @@ pub(super) fn end_log(path: &Path) -> Result<(), rusqlite::Error> {
     connection.pragma_update(None, "journal_mode", "DELETE")
 }
 
-fn flags() -> OpenFlags {
+pub(in crate::store) fn flags() -> OpenFlags {
     OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }
 
@@ -188,7 +188,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn private_file(path: &Path) -> std::io::Result<File> {
+pub(in crate::store) fn private_file(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
@@ -228,7 +228,7 @@ fn set_foreign_log_aside(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(in crate::store) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub(in super::super) enum Permission {
     /// Any valid credentials: the answer holds only what the principal may read.
     Any,
+    /// Access to what only the route itself finds, which asks again then; in these words.
+    Found(&'static str),
     /// All rights.
     Admin,
     /// Ordering devices to remove unused images.
@@ -23,6 +25,7 @@ impl Permission {
     pub(in super::super) const fn in_words(self) -> &'static str {
         match self {
             Self::Any => "any valid credentials; only what the user may read is shown",
+            Self::Found(words) => words,
             Self::Admin => "admin",
             Self::Prune => "pruning_allowed",
             Self::To(Granted::App, Access::Read) => "ro on the app",
@@ -66,7 +69,7 @@ impl Principal {
     pub(in super::super) fn may(&self, permission: Permission, object: &str) -> bool {
         let rights = &self.0.rights;
         match permission {
-            Permission::Any => true,
+            Permission::Any | Permission::Found(_) => true,
             Permission::Admin => rights.is_admin(),
             Permission::Prune => rights.may_prune(),
             Permission::To(kind, access) => rights.allow(kind, object, access),
@@ -76,6 +79,16 @@ impl Principal {
     /// Whether it may read an object.
     pub(in super::super) fn may_read(&self, kind: Granted, name: &str) -> bool {
         self.0.rights.allow(kind, name, Access::Read)
+    }
+
+    /// Whether it may change an object.
+    pub(in super::super) fn may_write(&self, kind: Granted, name: &str) -> bool {
+        self.0.rights.allow(kind, name, Access::Write)
+    }
+
+    /// The names of a kind that it may read; none when it may read all there are.
+    pub(in super::super) fn readable(&self, kind: Granted) -> Option<Vec<String>> {
+        self.0.rights.readable(kind)
     }
 
     /// Whether it may do everything.

@@ -10,21 +10,10 @@
 //! help: a token whose id is somebody's has a count of its own, because nobody knows the ids of
 //! others; and behind a proxy that is trusted, the address is that of the proxy's client.
 
-use moka::sync::Cache;
-use std::hash::{BuildHasher, RandomState};
+use super::super::buckets::{Bucket, Buckets, Rule};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
-
-/// What one count allows.
-#[derive(Debug, Clone, Copy)]
-struct Rule {
-    /// At once.
-    burst: f64,
-    /// And then one in this time, in seconds.
-    seconds: f64,
-}
 
 /// A provider's NAT has people who mistype; a guesser gets one try a second.
 const ADDRESS: Rule = Rule { burst: 30.0, seconds: 1.0 };
@@ -38,22 +27,12 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// The counts.
 #[derive(Debug)]
-pub(super) struct Throttle {
-    counts: Cache<u64, Arc<Mutex<Count>>>,
-    hasher: RandomState,
-}
-
-/// Places that are left.
-#[derive(Debug)]
-struct Count {
-    left: f64,
-    at: Instant,
-}
+pub(super) struct Throttle(Buckets);
 
 /// A place that was taken in both counts. Dropped, it is used up.
 #[derive(Debug)]
 pub(super) struct Place {
-    taken: Vec<(Arc<Mutex<Count>>, Rule)>,
+    taken: Vec<Arc<Bucket>>,
 }
 
 /// No place, and when there will be one.
@@ -64,8 +43,7 @@ pub(in super::super) struct TooMany {
 
 impl Throttle {
     pub(super) fn new() -> Self {
-        let counts = Cache::builder().max_capacity(MAX_COUNTS).time_to_idle(IDLE).build();
-        Self { counts, hasher: RandomState::new() }
+        Self(Buckets::new(MAX_COUNTS, IDLE))
     }
 
     /// Takes a place for a user name, or what else is guessed, from an address. A subject that
@@ -78,55 +56,28 @@ impl Throttle {
     ) -> Result<Place, TooMany> {
         let address = network(address);
         // The rarer one first, so that a user that is guessed does not use up its address.
-        let mut rules = vec![(self.hasher.hash_one((address, subject)), USER)];
+        let mut counts = vec![self.0.of((address, subject), USER)];
         if is_guessable {
-            rules.push((self.hasher.hash_one(address), ADDRESS));
+            counts.push(self.0.of(address, ADDRESS));
         }
-        let mut place = Place { taken: Vec::with_capacity(rules.len()) };
-        for (key, rule) in rules {
-            let count = self.count(key, rule);
-            let taken = count.lock().unwrap_or_else(PoisonError::into_inner).take(rule);
-            if let Err(too_many) = taken {
+        let mut place = Place { taken: Vec::with_capacity(counts.len()) };
+        for count in counts {
+            if let Err(retry_after) = count.take(1.0) {
                 place.give_back();
-                return Err(too_many);
+                return Err(TooMany { retry_after });
             }
-            place.taken.push((count, rule));
+            place.taken.push(count);
         }
         Ok(place)
-    }
-
-    fn count(&self, key: u64, rule: Rule) -> Arc<Mutex<Count>> {
-        let full = || Arc::new(Mutex::new(Count { left: rule.burst, at: Instant::now() }));
-        self.counts.get_with(key, full)
     }
 }
 
 impl Place {
     /// It was right after all.
     pub(super) fn give_back(self) {
-        for (count, rule) in &self.taken {
-            give_back(count, *rule);
+        for count in &self.taken {
+            count.give_back(1.0);
         }
-    }
-}
-
-fn give_back(count: &Mutex<Count>, rule: Rule) {
-    let mut count = count.lock().unwrap_or_else(PoisonError::into_inner);
-    count.left = (count.left + 1.0).min(rule.burst);
-}
-
-impl Count {
-    fn take(&mut self, rule: Rule) -> Result<(), TooMany> {
-        let now = Instant::now();
-        let passed = now.duration_since(self.at).as_secs_f64();
-        self.left = (self.left + passed / rule.seconds).min(rule.burst);
-        self.at = now;
-        if self.left < 1.0 {
-            let retry_after = Duration::from_secs_f64((1.0 - self.left) * rule.seconds);
-            return Err(TooMany { retry_after });
-        }
-        self.left -= 1.0;
-        Ok(())
     }
 }
 

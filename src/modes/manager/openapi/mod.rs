@@ -6,6 +6,7 @@
 //! not made from them; a fuzzer that reads this description keeps the two equal.
 
 mod container_options;
+mod devices;
 pub(super) mod query;
 mod schemas;
 

@@ -4,7 +4,7 @@
 //! past it. What no schema can say (two ports that overlap, a schedule) is left to the model, and
 //! the description of the field says so.
 
-use super::container_options;
+use super::{container_options, devices};
 use crate::model::MAX_LIST_ITEMS;
 use crate::store::Kind;
 use crate::store::transfer::{MAX_BATCH, MAX_REVISION};
@@ -36,7 +36,7 @@ pub(super) fn all() -> Value {
     add("MissingList", missing_list());
     add("Empty", json!({ "type": "object", "maxProperties": 0 }));
     add("PruneIds", prune_ids());
-    add("Reports", reports());
+    devices::add(&mut add);
     add("Import", import());
     add("Imported", imported());
     let app = [container(), app_only()].concat();
@@ -81,7 +81,7 @@ const DEVICE_GROUP_READ_ONLY: &[&str] =
 const USER_READ_ONLY: &[&str] = &["_id", "user_name", "token_id", "generated", "uid", "revision"];
 const USER_GROUP_READ_ONLY: &[&str] = &["_id", "user_group", "uid", "revision"];
 
-fn object(required: &[&str], properties: impl Into<Value>, more: bool) -> Value {
+pub(super) fn object(required: &[&str], properties: impl Into<Value>, more: bool) -> Value {
     let mut schema = json!({ "type": "object", "properties": properties.into() });
     if !required.is_empty() {
         schema["required"] = json!(required);
@@ -121,7 +121,7 @@ fn properties(fields: Fields<'_>) -> Map<String, Value> {
 }
 
 /// A schema with one more keyword, or one more property of an object.
-fn with(mut schema: Value, key: &str, value: Value) -> Value {
+pub(super) fn with(mut schema: Value, key: &str, value: Value) -> Value {
     if value.is_object() {
         schema["properties"][key] = value;
     } else {
@@ -130,11 +130,11 @@ fn with(mut schema: Value, key: &str, value: Value) -> Value {
     schema
 }
 
-fn text() -> Value {
+pub(super) fn text() -> Value {
     json!({ "type": "string" })
 }
 
-fn id() -> Value {
+pub(super) fn id() -> Value {
     json!({ "type": "integer", "minimum": 1 })
 }
 
@@ -142,7 +142,7 @@ fn boolean() -> Value {
     json!({ "type": "boolean" })
 }
 
-fn list(most: usize, items: impl Into<Value>) -> Value {
+pub(super) fn list(most: usize, items: impl Into<Value>) -> Value {
     json!({ "type": "array", "maxItems": most, "items": items.into() })
 }
 
@@ -297,13 +297,6 @@ fn info() -> Value {
     ];
     let required: Vec<&str> = fields.iter().map(|(key, _)| *key).collect();
     object(&required, properties(&fields), true)
-}
-
-fn reports() -> Value {
-    let data = json!({ "anyOf": [{ "type": "null" }, { "type": "array", "items": { "type": "object" } }] });
-    let oid = object(&["$oid"], json!({ "$oid": { "type": "string" } }), false);
-    let last_id = json!({ "anyOf": [{ "type": "null" }, oid] });
-    object(&["data", "last_id"], json!({ "data": data, "last_id": last_id }), true)
 }
 
 fn kinds() -> Value {

@@ -4,6 +4,7 @@
 use super::super::{
     Added, Heard, MAX_DEVICE_BYTES, MAX_PAYLOAD_BYTES, NewReport, SetAside, without_details,
 };
+use super::query::signed;
 use super::{DEVICES, REPORTS, SET_ASIDE, bson};
 use crate::model::Device;
 use crate::store::mongo::connection::{Prepared, failed};
@@ -169,7 +170,7 @@ fn older(heard: &Heard) -> Document {
     let device = &heard.device;
     let older = if let Some((boot, sequence)) = &device.order {
         let is_of_this_life = doc! { "$eq": ["$boot_id", { "$literal": boot }] };
-        doc! { "$and": [is_of_this_life, { "$gt": ["$sequence", whole(*sequence)] }] }
+        doc! { "$and": [is_of_this_life, { "$gt": ["$sequence", signed(*sequence)] }] }
     } else {
         let has_no_lives = doc! { "$eq": [{ "$type": "$boot_id" }, "missing"] };
         let is_newer = doc! { "$gt": ["$report_creation_time", device.report_creation_time] };
@@ -180,11 +181,6 @@ fn older(heard: &Heard) -> Document {
     } else {
         older
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "numbers so high are kept likewise")]
-fn whole(number: u64) -> Bson {
-    i64::try_from(number).map_or_else(|_| Bson::Double(number as f64), Bson::Int64)
 }
 
 async fn update(database: &Prepared, updates: RawArrayBuf) -> Result<(), StoreError> {

@@ -3,13 +3,12 @@
 //! Values go over by their plain types: no key of what a device says is ever read as an operator or
 //! as extended JSON.
 
+use super::super::MAX_REPORT_BYTES;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::raw::CStr;
 use mongodb::bson::{DateTime, RawArray, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf};
 use serde_json::{Map, Number, Value, json};
 
-/// What a server takes in one document.
-pub(super) const MAX_DOCUMENT_BYTES: usize = 16 << 20;
 /// How deep a server lets documents be nested.
 const MAX_DEPTH: usize = 100;
 
@@ -20,7 +19,7 @@ pub(super) enum Unkept {
     Nul,
     #[error("it is nested deeper than {MAX_DEPTH} levels, which MongoDB does not keep")]
     Deep,
-    #[error("it is larger than {MAX_DOCUMENT_BYTES} bytes, which MongoDB does not keep")]
+    #[error("it is larger than {MAX_REPORT_BYTES} bytes, which MongoDB does not keep")]
     Large,
 }
 
@@ -35,7 +34,7 @@ pub(super) fn report(
     document.append(key("_id")?, id);
     append_all(&mut document, body, 1)?;
     document.append(key("report_insert_date")?, now);
-    if document.as_bytes().len() > MAX_DOCUMENT_BYTES {
+    if document.as_bytes().len() > MAX_REPORT_BYTES {
         return Err(Unkept::Large);
     }
     Ok(document)

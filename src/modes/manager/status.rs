@@ -1,0 +1,67 @@
+//! How far devices are with what is declared: of a device group, of an app.
+
+use super::Shared;
+use super::auth::Principal;
+use super::body::ObjectName;
+use super::objects::unknown;
+use super::reply::{Answer, ok};
+use super::reports::now;
+use crate::model::{App, Declared, DeviceGroup, Granted, Revision, Rollout, Uid};
+use crate::store::Kind;
+use axum::Extension;
+use axum::extract::State;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Of a device group.
+#[derive(Serialize)]
+struct GroupStatus {
+    device_group: String,
+    revision: Revision,
+    #[serde(flatten)]
+    rollout: Rollout,
+}
+
+/// Of an app.
+#[derive(Serialize)]
+struct AppStatus {
+    app_name: String,
+    app_id: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<Uid>,
+    device_groups: Vec<String>,
+    #[serde(flatten)]
+    rollout: Rollout,
+}
+
+/// `GET /device_groups/N/status`
+pub(super) async fn of_device_group(
+    State(manager): State<Arc<Shared>>,
+    ObjectName(name): ObjectName,
+) -> Answer {
+    let snapshot = manager.declarations.store().group_snapshot(&name).await?;
+    let revision = snapshot.ok_or_else(unknown::<DeviceGroup>)?.revision();
+    let declared = Declared::Group { name: name.clone(), revision };
+    let rollout = manager.reports.store().rollout(&declared, now()).await?;
+    Ok(ok(&GroupStatus { device_group: name, revision, rollout }))
+}
+
+/// `GET /apps/N/status`: on the devices of those groups that whoever asks may read.
+pub(super) async fn of_app(
+    State(manager): State<Arc<Shared>>,
+    Extension(who): Extension<Principal>,
+    ObjectName(name): ObjectName,
+) -> Answer {
+    let app: App = manager.declarations.find(&name).await?.ok_or_else(unknown::<App>)?;
+    let mut device_groups = manager.declarations.store().groups_of(Kind::App, &name).await?;
+    device_groups.retain(|group| who.may_read(Granted::DeviceGroup, group));
+    let uid = app.identity.uid;
+    let declared = Declared::App {
+        name: name.clone(),
+        uid,
+        app_id: app.app_id,
+        device_groups: device_groups.clone(),
+    };
+    let rollout = manager.reports.store().rollout(&declared, now()).await?;
+    Ok(ok(&AppStatus { app_name: name, app_id: app.app_id, uid, device_groups, rollout }))
+}

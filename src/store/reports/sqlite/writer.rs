@@ -1,0 +1,229 @@
+//! The thread that writes: many requests in one transaction, and between them the removal of what
+//! is too old or too much.
+
+use super::add::{self, Row};
+use super::{Added, Limits, SetAside};
+use crate::store::{Cause, StoreError};
+use rusqlite::{Connection, TransactionBehavior, params};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Requests that wait for the thread at most. More is refused at once, so that whoever sends learns
+/// of it before they give up.
+const MAX_WAITING: usize = 1_000;
+/// Reports of one transaction, about: a commit costs as much as some dozens of them.
+const MAX_TOGETHER: usize = 2_000;
+/// Rows that are removed at once: a few milliseconds.
+const SWEPT_AT_ONCE: i64 = 500;
+/// Between two looks for what is too old; a tenth of what reports live, where that is less.
+const LONGEST_BETWEEN_SWEEPS: Duration = Duration::from_secs(60);
+const SHORTEST_BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
+/// Free pages that are given back to the disk at once, 4 kB each.
+const GIVEN_BACK_AT_ONCE: i64 = 2_000;
+
+/// Where an answer goes.
+pub(super) type Ask<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// One thing to write.
+pub(super) enum Job {
+    Add(Vec<Row>, Ask<Added>),
+    SetAside(Vec<SetAside>, Ask<()>),
+    Forget(String, Ask<bool>),
+}
+
+/// The way to the thread. It ends when this is dropped, after what it was given.
+#[derive(Debug)]
+pub(super) struct Writer(SyncSender<Job>);
+
+impl Writer {
+    /// Starts the thread.
+    pub(super) fn start(db: Connection, limits: Limits) -> Result<Self, StoreError> {
+        let (jobs, waiting) = sync_channel(MAX_WAITING);
+        let thread = std::thread::Builder::new().name("reports".to_owned());
+        let thread = thread.spawn(move || Thread { db, limits }.run(&waiting));
+        thread.map_err(|error| StoreError::unavailable("open the reports", error))?;
+        Ok(Self(jobs))
+    }
+
+    /// Brings a job and waits for its answer.
+    pub(super) async fn ask<T>(
+        &self,
+        operation: &'static str,
+        job: impl FnOnce(Ask<T>) -> Job,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let failed = |cause| StoreError::unavailable(operation, cause);
+        self.0.try_send(job(answer)).map_err(|error| match error {
+            TrySendError::Full(_) => failed(Cause::TooSlow),
+            TrySendError::Disconnected(_) => failed(Cause::Stopped),
+        })?;
+        answered.await.unwrap_or_else(|_| Err(failed(Cause::Stopped)))
+    }
+}
+
+impl Job {
+    fn size(&self) -> usize {
+        match self {
+            Self::Add(rows, _) => rows.len(),
+            Self::SetAside(messages, _) => messages.len(),
+            Self::Forget(..) => 1,
+        }
+    }
+
+    /// Does it, inside a transaction.
+    fn run(&self, db: &Connection) -> Result<Done, rusqlite::Error> {
+        Ok(match self {
+            Self::Add(rows, _) => Done::Added(add::add(db, rows)?),
+            Self::SetAside(messages, _) => {
+                add::set_aside(db, messages)?;
+                Done::SetAside
+            }
+            Self::Forget(hostname, _) => {
+                let mut forget = db.prepare_cached("DELETE FROM devices WHERE hostname = ?")?;
+                Done::Forgot(forget.execute([hostname])? > 0)
+            }
+        })
+    }
+
+    /// Tells whoever waits; they may have gone.
+    fn answer(self, outcome: Result<Done, rusqlite::Error>) {
+        fn to<T>(
+            ask: Ask<T>,
+            operation: &'static str,
+            outcome: Result<Option<T>, rusqlite::Error>,
+        ) {
+            let outcome = outcome.map_err(|error| StoreError::unavailable(operation, error));
+            let _ = ask.send(outcome.and_then(|done| {
+                done.ok_or_else(|| StoreError::unavailable(operation, Cause::Stopped))
+            }));
+        }
+        match self {
+            Self::Add(_, ask) => to(ask, "keep reports", outcome.map(Done::added)),
+            Self::SetAside(_, ask) => {
+                to(ask, "keep what is no report", outcome.map(|_| Some(())));
+            }
+            Self::Forget(_, ask) => to(ask, "forget a device", outcome.map(Done::forgot)),
+        }
+    }
+}
+
+/// What came of a job.
+enum Done {
+    Added(Added),
+    SetAside,
+    Forgot(bool),
+}
+
+impl Done {
+    fn added(self) -> Option<Added> {
+        if let Self::Added(added) = self { Some(added) } else { None }
+    }
+
+    fn forgot(self) -> Option<bool> {
+        if let Self::Forgot(forgot) = self { Some(forgot) } else { None }
+    }
+}
+
+struct Thread {
+    db: Connection,
+    limits: Limits,
+}
+
+impl Thread {
+    fn run(mut self, waiting: &Receiver<Job>) {
+        let tenth = Duration::from_secs(self.limits.retention.seconds.into()) / 10;
+        let between = tenth.clamp(SHORTEST_BETWEEN_SWEEPS, LONGEST_BETWEEN_SWEEPS);
+        let mut due = Instant::now();
+        loop {
+            let wait = due.saturating_duration_since(Instant::now());
+            match waiting.recv_timeout(wait) {
+                Ok(job) => self.write(gather(job, waiting)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if due <= Instant::now() {
+                let is_swept = self.sweep().unwrap_or_else(|error| {
+                    tracing::warn!(%error, "old reports could not be removed");
+                    true
+                });
+                // The next part of much at once, after what was brought meanwhile.
+                due = Instant::now() + if is_swept { between } else { Duration::ZERO };
+            }
+        }
+    }
+
+    /// All in one transaction; if that does not do, each in its own.
+    fn write(&mut self, jobs: Vec<Job>) {
+        match self.together(&jobs) {
+            Ok(done) => {
+                for (job, done) in jobs.into_iter().zip(done) {
+                    job.answer(Ok(done));
+                }
+            }
+            Err(_) => {
+                for job in jobs {
+                    let outcome = self.together(std::slice::from_ref(&job));
+                    job.answer(outcome.and_then(|done| {
+                        done.into_iter().next().ok_or(rusqlite::Error::QueryReturnedNoRows)
+                    }));
+                }
+            }
+        }
+    }
+
+    fn together(&mut self, jobs: &[Job]) -> Result<Vec<Done>, rusqlite::Error> {
+        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = jobs.iter().map(|job| job.run(&transaction)).collect::<Result<_, _>>()?;
+        transaction.commit()?;
+        Ok(done)
+    }
+
+    /// Removes a part of what is too old, or too much. True when nothing is left to remove.
+    fn sweep(&self) -> Result<bool, rusqlite::Error> {
+        let kept_ms = i64::from(self.limits.retention.seconds) * 1_000;
+        let before = add::now_ms() - kept_ms;
+        let mut removed = 0;
+        for table in ["reports", "set_aside"] {
+            // The names are the two above.
+            let expired = format!(
+                "DELETE FROM {table} WHERE place IN
+                 (SELECT place FROM {table} WHERE inserted <= ? ORDER BY inserted LIMIT ?)"
+            );
+            removed += self.db.prepare_cached(&expired)?.execute(params![before, SWEPT_AT_ONCE])?;
+        }
+        if self.used_bytes()? > self.limits.max_bytes {
+            let mut oldest = self.db.prepare_cached(
+                "DELETE FROM reports WHERE place IN
+                 (SELECT place FROM reports ORDER BY inserted LIMIT ?)",
+            )?;
+            removed += oldest.execute([SWEPT_AT_ONCE])?;
+        }
+        if removed > 0 {
+            let give_back = format!("PRAGMA incremental_vacuum({GIVEN_BACK_AT_ONCE})");
+            self.db.execute_batch(&give_back)?;
+        }
+        Ok(removed == 0)
+    }
+
+    /// What the file would have without its free pages.
+    fn used_bytes(&self) -> Result<u64, rusqlite::Error> {
+        let number =
+            |pragma: &str| self.db.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+        let pages = number("page_count")? - number("freelist_count")?;
+        Ok(pages.unsigned_abs() * number("page_size")?.unsigned_abs())
+    }
+}
+
+/// A job and those that wait behind it, up to a number of reports.
+fn gather(first: Job, waiting: &Receiver<Job>) -> Vec<Job> {
+    let mut size = first.size();
+    let mut jobs = vec![first];
+    while size < MAX_TOGETHER
+        && let Ok(job) = waiting.try_recv()
+    {
+        size += job.size();
+        jobs.push(job);
+    }
+    jobs
+}

@@ -1,0 +1,319 @@
+//! The stores of reports: their contract on the embedded one and in `MongoDB`, how long each keeps
+//! them, and what each finds when it begins.
+
+use crate::harness::PATIENCE;
+use crate::mongo_servers::{fresh_database_name, shared_url};
+use crate::report_contract::{report, report_contract, uid};
+use futures_util::TryStreamExt;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::IndexOptions;
+use mongodb::{Client, Database, IndexModel};
+use nebula::config::Secret;
+use nebula::model::{ReportQuery, Uid};
+use nebula::store::MongoSettings;
+use nebula::store::reports::{
+    MAX_REPORTS_BYTES, MongoReports, REPORTS_FILE, ReportStore, Retention, Scope, SetAside,
+    SqliteReports,
+};
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::{interval, timeout};
+
+const HOUR: Retention = Retention { seconds: 3_600, is_firm: true };
+
+fn embedded(folder: &Path) -> SqliteReports {
+    SqliteReports::new(folder, HOUR, MAX_REPORTS_BYTES)
+}
+
+fn mongo(database: &str, retention: Retention) -> MongoReports {
+    let url = Secret::new(shared_url());
+    let settings = MongoSettings { url, database: database.to_owned(), max_pool_size: 10 };
+    MongoReports::new(settings, retention)
+}
+
+async fn database(name: &str) -> Database {
+    Client::with_uri_str(shared_url()).await.unwrap().database(name)
+}
+
+async fn count(store: &dyn ReportStore) -> usize {
+    let query = ReportQuery { page_size: 1_000, ..ReportQuery::default() };
+    store.reports(&query, &Scope::All).await.unwrap().reports.len()
+}
+
+/// Waits until a store shows so many reports.
+async fn until(store: &dyn ReportStore, is_so: impl Fn(usize) -> bool) {
+    let mut ticks = interval(Duration::from_millis(20));
+    let waited = timeout(PATIENCE, async {
+        while !is_so(count(store).await) {
+            ticks.tick().await;
+        }
+    });
+    waited.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_reports_keep_the_contract() {
+    let folder = TempDir::new().unwrap();
+    report_contract(Arc::new(embedded(folder.path()))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reports_in_mongodb_keep_the_contract() {
+    report_contract(Arc::new(mongo(&fresh_database_name(), HOUR))).await;
+}
+
+#[tokio::test]
+async fn embedded_reports_outlive_their_process_and_nobody_else_reads_them() {
+    let folder = TempDir::new().unwrap();
+    let first = embedded(folder.path());
+    first.add(vec![report(1, "a", "eu", json!({}))]).await.unwrap();
+    let file = folder.path().join(REPORTS_FILE);
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    // As it is on disk, with the first one still open: that is what a kill leaves.
+    let second = embedded(folder.path());
+    assert_eq!(count(&second).await, 1);
+    assert!(second.device("a").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn embedded_reports_go_when_their_time_is_up_and_devices_stay() {
+    let folder = TempDir::new().unwrap();
+    let second = Retention { seconds: 1, is_firm: true };
+    let store = SqliteReports::new(folder.path(), second, MAX_REPORTS_BYTES);
+    // More than goes at once.
+    let many = (0..1_200).map(|id| report(id, "a", "eu", json!({}))).collect();
+    store.add(many).await.unwrap();
+    until(&store, |count| count == 0).await;
+    assert!(store.device("a").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn embedded_reports_stay_below_their_limit_and_the_oldest_go_first() {
+    const MIB: u64 = 1 << 20;
+    let folder = TempDir::new().unwrap();
+    let few = Retention { seconds: 60, is_firm: true };
+    let limit = 8 * MIB;
+    let store = SqliteReports::new(folder.path(), few, limit);
+    let large = json!({ "text": "x".repeat(10_000) });
+    for batch in 0..4 {
+        let reports =
+            (batch * 500..(batch + 1) * 500).map(|id| report(id, "a", "eu", large.clone()));
+        store.add(reports.collect()).await.unwrap();
+    }
+    let file = folder.path().join(REPORTS_FILE);
+    assert!(file.metadata().unwrap().len() > limit || count(&store).await < 1_000);
+    // Twenty megabytes came, and eight may stay.
+    until(&store, |count| count < 900).await;
+    let last = ReportQuery { last_id: Some(uid(1_998)), ..ReportQuery::default() };
+    assert_eq!(store.reports(&last, &Scope::All).await.unwrap().last_id, Some(uid(1_999)));
+    let first = store.reports(&ReportQuery::default(), &Scope::All).await.unwrap();
+    assert!(first.last_id > Some(uid(500)));
+}
+
+#[tokio::test]
+async fn file_of_reports_that_cannot_be_read_is_put_aside() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join(REPORTS_FILE);
+    let aside = folder.path().join(format!("{REPORTS_FILE}.put-aside"));
+    let foreign = || {
+        let other = rusqlite::Connection::open(&file).unwrap();
+        other.execute_batch("CREATE TABLE holidays (day TEXT)").unwrap();
+    };
+    let newer = || {
+        let _ = std::fs::remove_file(&file);
+        let other = rusqlite::Connection::open(&file).unwrap();
+        other.pragma_update(None, "application_id", 0x6e65_6272).unwrap();
+        other.pragma_update(None, "user_version", 99).unwrap();
+    };
+    let garbage = || std::fs::write(&file, "no database, but long enough ".repeat(1_000)).unwrap();
+    for damage in [&foreign as &dyn Fn(), &newer, &garbage] {
+        for suffix in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(folder.path().join(format!("{REPORTS_FILE}{suffix}")));
+        }
+        let _ = std::fs::remove_file(&file);
+        let _ = std::fs::remove_file(&aside);
+        damage();
+        let store = embedded(folder.path());
+        let added = store.add(vec![report(1, "a", "eu", json!({}))]).await.unwrap();
+        assert_eq!(added.added, 1);
+        assert!(aside.exists());
+        assert_eq!(count(&store).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn file_of_reports_that_is_damaged_while_it_is_used_is_begun_anew() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join(REPORTS_FILE);
+    {
+        let store = embedded(folder.path());
+        let many = (0..500).map(|id| report(id, "a", "eu", json!({ "t": "x".repeat(2_000) })));
+        store.add(many.collect()).await.unwrap();
+    }
+    // All pages but the first, of a file whose log is in it.
+    let db = rusqlite::Connection::open(&file).unwrap();
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(db);
+    let mut bytes = std::fs::read(&file).unwrap();
+    let schema = 4_096 * 2;
+    bytes[schema..].fill(0xa5);
+    std::fs::write(&file, bytes).unwrap();
+    let store = embedded(folder.path());
+    let one = || vec![report(9_999, "b", "eu", json!({}))];
+    let mut ticks = interval(Duration::from_millis(20));
+    let kept = timeout(PATIENCE, async {
+        while store.add(one()).await.is_err() {
+            ticks.tick().await;
+        }
+    });
+    kept.await.unwrap();
+    assert_eq!(count(&store).await, 1);
+}
+
+#[tokio::test]
+async fn folder_that_takes_no_file_keeps_reports_away_only_as_long() {
+    let folder = TempDir::new().unwrap();
+    let missing = folder.path().join("later");
+    let store = embedded(&missing);
+    assert!(store.add(vec![report(1, "a", "eu", json!({}))]).await.is_err());
+    std::fs::create_dir(&missing).unwrap();
+    assert_eq!(store.add(vec![report(1, "a", "eu", json!({}))]).await.unwrap().added, 1);
+}
+
+/// The indexes of a collection: keys, and what else they are.
+async fn indexes(database: &Database, collection: &str) -> Vec<(String, Option<u64>, bool)> {
+    let found = database.collection::<Document>(collection).list_indexes().await.unwrap();
+    let found: Vec<IndexModel> = found.try_collect().await.unwrap();
+    let mut indexes: Vec<_> = (found.into_iter())
+        .map(|index| {
+            let options = index.options.unwrap_or_default();
+            let keys = index.keys.keys().cloned().collect::<Vec<_>>().join("+");
+            let after = options.expire_after.map(|after| after.as_secs());
+            (keys, after, options.unique == Some(true))
+        })
+        .collect();
+    indexes.sort();
+    indexes
+}
+
+fn expires(after: u64) -> (String, Option<u64>, bool) {
+    ("report_insert_date".to_owned(), Some(after), false)
+}
+
+#[tokio::test]
+async fn database_of_the_original_loses_no_reports_and_shows_its_own() {
+    let name = fresh_database_name();
+    let database = database(&name).await;
+    let reports = database.collection::<Document>("nebula_reports");
+    let options = IndexOptions::builder()
+        .name("report_insert_date_index".to_owned())
+        .unique(true)
+        .expire_after(Duration::from_secs(3_600))
+        .build();
+    let index = IndexModel::builder().keys(doc! { "report_insert_date": 1 }).options(options);
+    reports.create_index(index.build()).await.unwrap();
+    let now = bson::DateTime::now();
+    reports
+        .insert_one(doc! {
+            "hostname": "rpi", "device_group": "eu", "report_creation_time": 1, "updated": true,
+            "cpu_usage": { "cores": 4, "used_percent": 5.0 }, "report_insert_date": now,
+        })
+        .await
+        .unwrap();
+    let store = mongo(&name, Retention { seconds: 3_600, is_firm: false });
+    let two = vec![report(1, "a", "eu", json!({})), report(2, "b", "eu", json!({}))];
+    assert_eq!(store.add(two).await.unwrap().added, 2);
+    let page = store.reports(&ReportQuery::default(), &Scope::All).await.unwrap();
+    assert_eq!(page.reports.len(), 3);
+    let theirs = page.reports.iter().find(|report| report["hostname"] == "rpi").unwrap();
+    assert_eq!(theirs["cpu_usage"], json!({ "cores": 4, "used_percent": 5.0 }));
+    assert_eq!(theirs["report_insert_date"], json!({ "$date": now.timestamp_millis() }));
+    assert!(Uid::parse(theirs["_id"]["$oid"].as_str().unwrap()).is_some());
+    let found = indexes(&database, "nebula_reports").await;
+    assert!(found.contains(&expires(3_600)), "{found:?}");
+    // Ours are as the original writes them.
+    let ours = reports.find_one(doc! { "hostname": "a" }).await.unwrap().unwrap();
+    let keys: Vec<&String> = ours.keys().collect();
+    let first = ["_id", "hostname", "device_group", "report_creation_time", "updated"];
+    assert_eq!(keys, [&first[..], &["report_insert_date"]].concat());
+    assert!(
+        matches!(ours["_id"], Bson::ObjectId(_))
+            && matches!(ours["report_creation_time"], Bson::Int32(_))
+    );
+    assert!(matches!(ours["report_insert_date"], Bson::DateTime(_)));
+}
+
+#[tokio::test]
+async fn reports_in_mongodb_are_kept_as_long_as_somebody_asked() {
+    let name = fresh_database_name();
+    let database = database(&name).await;
+    let first = mongo(&name, Retention { seconds: 100, is_firm: false });
+    assert_eq!(count(&first).await, 0);
+    for collection in ["nebula_reports", "nebula_reports_set_aside"] {
+        assert!(indexes(&database, collection).await.contains(&expires(100)), "{collection}");
+    }
+    // Who only has a default changes nothing; who was told so does.
+    let second = mongo(&name, Retention { seconds: 200, is_firm: false });
+    assert_eq!(count(&second).await, 0);
+    assert!(indexes(&database, "nebula_reports").await.contains(&expires(100)));
+    let third = mongo(&name, Retention { seconds: 300, is_firm: true });
+    assert_eq!(count(&third).await, 0);
+    for collection in ["nebula_reports", "nebula_reports_set_aside"] {
+        let found = indexes(&database, collection).await;
+        assert!(found.contains(&expires(300)), "{collection} {found:?}");
+    }
+    let group = "device_group+_id".to_owned();
+    assert!(indexes(&database, "nebula_devices").await.contains(&(group, None, false)));
+}
+
+#[tokio::test]
+async fn what_is_no_report_is_set_aside_in_mongodb() {
+    let name = fresh_database_name();
+    let store = mongo(&name, HOUR);
+    let message = SetAside {
+        id: uid(7),
+        topic: "reports".to_owned(),
+        partition: 2,
+        offset: 9,
+        reason: "is not JSON".to_owned(),
+        payload: vec![0; 3 << 20],
+    };
+    store.set_aside(vec![message.clone(), message]).await.unwrap();
+    let kept = database(&name).await.collection::<Document>("nebula_reports_set_aside");
+    let kept: Vec<Document> = kept.find(doc! {}).await.unwrap().try_collect().await.unwrap();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].get_str("reason").unwrap(), "is not JSON");
+    assert_eq!(kept[0].get_i64("offset").unwrap(), 9);
+    assert_eq!(kept[0].get_binary_generic("payload").unwrap().len(), 1 << 20);
+    assert!(kept[0].get_datetime("report_insert_date").is_ok());
+}
+
+/// What JSON can hold and a document cannot.
+#[tokio::test]
+async fn report_that_no_document_can_hold_is_refused_alone() {
+    let store = mongo(&fresh_database_name(), HOUR);
+    let mut deep = json!(1);
+    for _ in 0..110 {
+        deep = json!([deep]);
+    }
+    let mut nearly = json!(1);
+    for _ in 0..95 {
+        nearly = json!({ "a": nearly });
+    }
+    let reports = vec![
+        report(1, "a", "eu", json!({ "a\u{0}b": 1 })),
+        report(2, "b", "eu", json!({ "deep": deep })),
+        report(3, "c", "eu", json!({ "nearly": nearly })),
+    ];
+    let added = store.add(reports).await.unwrap();
+    assert_eq!(added.added, 1, "{added:?}");
+    let places: Vec<usize> = added.refused.iter().map(|(place, _)| *place).collect();
+    assert_eq!(places, [0, 1]);
+    assert!(
+        store.device("c").await.unwrap().is_some() && store.device("a").await.unwrap().is_none()
+    );
+}
