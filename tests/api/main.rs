@@ -13,6 +13,7 @@ mod device_groups;
 mod embedded_store;
 mod harness;
 mod health;
+mod history;
 mod hostile;
 mod info;
 mod kill;
