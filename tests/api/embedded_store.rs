@@ -102,6 +102,11 @@ async fn a_file_of_the_first_release_keeps_what_it_holds() {
         ["eu"]
     );
     let gone = store.delete(Kind::App, "web").await.unwrap();
+    let db = Connection::open(&file).unwrap();
+    let count = "SELECT count(*) FROM history WHERE uid = ?";
+    let uid = web.identity.uid.unwrap().bytes();
+    let kept: i64 = db.query_row(count, [uid], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 0, "a history goes with its app");
     assert_eq!(gone.device_groups, ["eu"]);
     let eu = store.find::<DeviceGroup>("eu").await.unwrap().unwrap();
     assert_eq!(eu.identity.revision, Some(gone.revision));
