@@ -15,6 +15,7 @@
 
 mod address;
 mod clock;
+mod device_page;
 mod error;
 mod noun;
 mod problem;
@@ -25,6 +26,7 @@ mod tls;
 mod transfer;
 
 pub use clock::ClockDifference;
+pub use device_page::DevicePage;
 pub use error::{ClientError, Transport};
 pub use noun::{Action, Noun};
 pub use problem::{Problem, in_words};

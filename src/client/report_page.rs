@@ -46,7 +46,7 @@ pub(super) fn read(mut reply: Object) -> Option<ReportPage> {
     Some(ReportPage { reports, last_id })
 }
 
-fn object(value: Value) -> Option<Object> {
+pub(super) fn object(value: Value) -> Option<Object> {
     match value {
         Value::Object(object) => Some(object),
         _ => None,

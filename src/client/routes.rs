@@ -1,11 +1,12 @@
 //! The routes: one method each.
 
+use super::device_page::{self, DevicePage};
 use super::report_page::{self, ReportPage};
 use super::{
     Action, Ask, CheckedIn, Client, ClientError, ClockDifference, Info, Noun, Object, Reply,
     refusal,
 };
-use crate::model::ReportQuery;
+use crate::model::{DeviceQuery, ReportQuery};
 use reqwest::header::ETAG;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -62,6 +63,49 @@ impl Client {
     /// Starts, stops or restarts an app everywhere, and returns it.
     pub async fn act(&self, app: &str, action: Action) -> Result<Reply<Object>, ClientError> {
         self.object(Method::POST, &[Noun::App.collection(), app, action.verb()], None).await
+    }
+
+    /// The last versions of an app, the newest first.
+    pub async fn history(&self, app: &str) -> Result<Reply<Object>, ClientError> {
+        self.object(Method::GET, &[Noun::App.collection(), app, "history"], None).await
+    }
+
+    /// Goes back to an earlier version of an app, by its id or to the last that differs, and
+    /// returns the app.
+    pub async fn rollback(
+        &self,
+        app: &str,
+        app_id: Option<u64>,
+    ) -> Result<Reply<Object>, ClientError> {
+        let body: Object = app_id.map(|id| ("app_id".to_owned(), id.into())).into_iter().collect();
+        let path = [Noun::App.collection(), app, "rollback"];
+        self.object(Method::POST, &path, Some(&body)).await
+    }
+
+    /// How far the devices are with an app or with what their group lists.
+    pub async fn rollout(&self, noun: Noun, name: &str) -> Result<Reply<Object>, ClientError> {
+        self.object(Method::GET, &[noun.collection(), name, "status"], None).await
+    }
+
+    /// A page of the devices that the user may see.
+    pub async fn devices(&self, query: &DeviceQuery) -> Result<Reply<DevicePage>, ClientError> {
+        let mut url = self.route(&["devices"])?;
+        url.query_pairs_mut().extend_pairs(device_page::pairs(query));
+        let reply = self.object_at(Method::GET, url, None).await?;
+        match device_page::read(reply.content) {
+            Some(content) => Ok(Reply { bytes: reply.bytes, content }),
+            None => Err(ClientError::Shape { expected: "a page of devices" }),
+        }
+    }
+
+    /// One device of the inventory.
+    pub async fn device(&self, hostname: &str) -> Result<Reply<Object>, ClientError> {
+        self.object(Method::GET, &["devices", hostname], None).await
+    }
+
+    /// Takes a device out of the inventory, until it is heard of again.
+    pub async fn delete_device(&self, hostname: &str) -> Result<Reply<Object>, ClientError> {
+        self.object(Method::DELETE, &["devices", hostname], None).await
     }
 
     /// Orders every device of every group to remove unused images.

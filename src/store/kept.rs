@@ -17,7 +17,7 @@ use super::{
     Changes, GroupSnapshot, Kind, KnownGroups, Manner, Noun, Object, SeenGroup, Store, StoreError,
     Told, UserSnapshot, Written,
 };
-use crate::model::{App, CronJob, DeviceGroup, Revision, Uid, User, UserGroup};
+use crate::model::{App, AppHistory, Author, CronJob, DeviceGroup, Revision, Uid, User, UserGroup};
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
@@ -381,12 +381,21 @@ impl Store for KeptStore {
         self.inner.get(kind, name).await
     }
 
-    async fn insert(&self, object: Object) -> Result<Written, StoreError> {
-        self.inner.insert(object).await
+    async fn insert(&self, object: Object, author: &Author) -> Result<Written, StoreError> {
+        self.inner.insert(object, author).await
     }
 
-    async fn replace(&self, object: Object, expected: Revision) -> Result<Written, StoreError> {
-        self.inner.replace(object, expected).await
+    async fn replace(
+        &self,
+        object: Object,
+        expected: Revision,
+        author: &Author,
+    ) -> Result<Written, StoreError> {
+        self.inner.replace(object, expected, author).await
+    }
+
+    async fn history(&self, app: &str) -> Result<Option<AppHistory>, StoreError> {
+        self.inner.history(app).await
     }
 
     async fn delete(&self, kind: Kind, name: &str) -> Result<Written<()>, StoreError> {
@@ -479,7 +488,7 @@ impl Store for KeptStore {
         self.inner.export(to).await
     }
 
-    async fn import(&self, import: Import) -> Result<Imported, StoreError> {
-        self.inner.import(import).await
+    async fn import(&self, import: Import, author: &Author) -> Result<Imported, StoreError> {
+        self.inner.import(import, author).await
     }
 }

@@ -11,6 +11,7 @@
 //! a [`GroupSnapshot`] holds existed together.
 
 mod error;
+mod history;
 mod kept;
 mod mongo;
 mod object;
@@ -24,7 +25,7 @@ pub use mongo::{MongoSettings, MongoStore};
 pub use object::{Kind, Noun, Object};
 pub use sqlite::{DATABASE_FILE, OpenError, SqliteStore};
 
-use crate::model::{App, CronJob, DeviceGroup, Revision, User, UserGroup};
+use crate::model::{App, AppHistory, Author, CronJob, DeviceGroup, Revision, User, UserGroup};
 use async_trait::async_trait;
 use std::collections::HashMap;
 use std::path::Path;
@@ -169,16 +170,27 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// Adds a new object. The store gives it its uid and its revision; those in `object` are
     /// passed over. `AlreadyExists` when there is one of this name.
-    async fn insert(&self, object: Object) -> Result<Written, StoreError>;
+    async fn insert(&self, object: Object, author: &Author) -> Result<Written, StoreError>;
 
     /// Replaces an object, if its revision is still `expected`: `Conflict` when it is another,
     /// `NotFound` when the object is gone. It keeps the uid that the store knows.
-    async fn replace(&self, object: Object, expected: Revision) -> Result<Written, StoreError>;
+    async fn replace(
+        &self,
+        object: Object,
+        expected: Revision,
+        author: &Author,
+    ) -> Result<Written, StoreError>;
 
-    /// Removes an object, `NotFound` when there is none. The device groups that list a removed app
+    /// Removes an object, `NotFound` when there is none, and an app with the versions that it had.
+    /// The device groups that list a removed app
     /// or cron job take the revision of the removal, so that what their devices are told never
     /// goes back.
     async fn delete(&self, kind: Kind, name: &str) -> Result<Written<()>, StoreError>;
+
+    /// The last versions of an app, at most [`crate::model::MAX_VERSIONS`]: of each write of one,
+    /// what was written, by whom and when, from the same moment on as the write itself. What
+    /// others wrote past this program is there as well, once it is put in order or written over.
+    async fn history(&self, app: &str) -> Result<Option<AppHistory>, StoreError>;
 
     /// A device group and its existing apps and cron jobs, as they are at one moment. `TooLarge`
     /// when they are more than [`MAX_SNAPSHOT_BYTES`] together.
@@ -223,8 +235,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// Takes objects over from another store, with the uids that they have there: all of a batch,
     /// or, when one of them is refused, none. What is there then has a revision above
-    /// `import.above`, so that devices which come over from the other store never wait.
-    async fn import(&self, import: Import) -> Result<Imported, StoreError>;
+    /// `import.above`, so that devices which come over from the other store never wait. The
+    /// versions that apps have had do not come along.
+    async fn import(&self, import: Import, author: &Author) -> Result<Imported, StoreError>;
 }
 
 impl dyn Store + '_ {
@@ -237,8 +250,12 @@ impl dyn Store + '_ {
     }
 
     /// [`Store::insert`] of a type.
-    pub async fn create<T: Noun>(&self, object: T) -> Result<Written<T>, StoreError> {
-        self.insert(object.into()).await?.map(T::from_object)
+    pub async fn create<T: Noun>(
+        &self,
+        object: T,
+        author: &Author,
+    ) -> Result<Written<T>, StoreError> {
+        self.insert(object.into(), author).await?.map(T::from_object)
     }
 
     /// [`Store::replace`] of a type.
@@ -246,7 +263,8 @@ impl dyn Store + '_ {
         &self,
         object: T,
         expected: Revision,
+        author: &Author,
     ) -> Result<Written<T>, StoreError> {
-        self.replace(object.into(), expected).await?.map(T::from_object)
+        self.replace(object.into(), expected, author).await?.map(T::from_object)
     }
 }

@@ -4,7 +4,7 @@ use crate::harness::{
     Manager, Moody, PASSWORD, PATIENCE, TOKEN, USER, basic, basic_of, bearer, cheap_hash, client,
     config, seed_group, seed_secrets, seed_user, user,
 };
-use nebula::model::{SecretHash, new_token};
+use nebula::model::{Author, SecretHash, new_token};
 use nebula::modes::manager::Limits;
 use nebula::store::{Kind, SqliteStore, Store};
 use serde_json::{Value, json};
@@ -43,11 +43,19 @@ async fn every_form_of_password_token_and_hash_counts() {
         let hash = cheap_hash("secret").as_str().replace("$2b$", prefix);
         let hash = SecretHash::new(hash);
         let name = format!("of-{}", &prefix[1..3]);
-        store.inner.create(user(&name, hash, cheap_hash("-"), "-")).await.unwrap();
+        store
+            .inner
+            .create(user(&name, hash, cheap_hash("-"), "-"), &Author::elsewhere())
+            .await
+            .unwrap();
         assert_eq!(manager.login(&basic_of(&name, "secret")).await, 200, "{prefix}");
     }
     let bytes = b"\xff\xfe:\x80";
-    store.inner.create(user("bytes", cheap_hash(bytes), cheap_hash("-"), "-")).await.unwrap();
+    store
+        .inner
+        .create(user("bytes", cheap_hash(bytes), cheap_hash("-"), "-"), &Author::elsewhere())
+        .await
+        .unwrap();
     assert_eq!(manager.login(&basic_of("bytes", bytes)).await, 200);
     // bcrypt reads 72 bytes: of an old secret the rest never counted.
     let same = format!("{}yyyy", "x".repeat(72));
@@ -58,7 +66,10 @@ async fn every_form_of_password_token_and_hash_counts() {
         let name = format!("odd-{index}");
         store
             .inner
-            .create(user(&name, SecretHash::new(odd), SecretHash::new(odd), "x"))
+            .create(
+                user(&name, SecretHash::new(odd), SecretHash::new(odd), "x"),
+                &Author::elsewhere(),
+            )
             .await
             .unwrap();
         for password in ["", odd, "garbage "] {

@@ -3,7 +3,7 @@
 use crate::store_contract::{
     a_snapshot_is_one_moment, a_user_is_read_at_one_moment, app, contract, group,
 };
-use nebula::model::{App, DeviceGroup};
+use nebula::model::{App, Author, DeviceGroup};
 use nebula::store::{DATABASE_FILE, Kind, OpenError, SqliteStore, Store, StoreError};
 use rusqlite::Connection;
 use std::fs;
@@ -80,11 +80,33 @@ async fn a_file_of_the_first_release_keeps_what_it_holds() {
     // A write of a member, of one that comes into being, and a deletion find the group.
     let web = store.find::<App>("web").await.unwrap().unwrap();
     assert_eq!(
-        store.update(web.clone(), web.identity.revision.unwrap()).await.unwrap().device_groups,
+        store
+            .update(
+                App { app_id: 4, ..web.clone() },
+                web.identity.revision.unwrap(),
+                &Author::new("ann", "update")
+            )
+            .await
+            .unwrap()
+            .device_groups,
         ["eu"]
     );
-    assert_eq!(store.create(app("gone")).await.unwrap().device_groups, ["eu"]);
+    // What was there before there were histories can be gone back to.
+    let history = store.history("web").await.unwrap().unwrap();
+    let [second, first] = history.entries() else { panic!("{history:?}") };
+    assert_eq!((second.app.app_id, second.author.who.as_str()), (4, "ann"));
+    assert_eq!((first.app.app_id, first.author.what.as_str(), first.time), (3, "elsewhere", 4));
+    assert_eq!(first.app, web);
+    assert_eq!(
+        store.create(app("gone"), &Author::elsewhere()).await.unwrap().device_groups,
+        ["eu"]
+    );
     let gone = store.delete(Kind::App, "web").await.unwrap();
+    let db = Connection::open(&file).unwrap();
+    let count = "SELECT count(*) FROM history WHERE uid = ?";
+    let uid = web.identity.uid.unwrap().bytes();
+    let kept: i64 = db.query_row(count, [uid], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 0, "a history goes with its app");
     assert_eq!(gone.device_groups, ["eu"]);
     let eu = store.find::<DeviceGroup>("eu").await.unwrap().unwrap();
     assert_eq!(eu.identity.revision, Some(gone.revision));
@@ -96,15 +118,15 @@ async fn a_file_of_the_first_release_keeps_what_it_holds() {
             row.get(0)
         })
         .unwrap();
-    assert_eq!((version, old), (2, 0));
+    assert_eq!((version, old), (3, 0));
 }
 
 #[tokio::test]
 async fn what_was_written_is_there_after_it_was_opened_again() {
     let folder = TempDir::new().unwrap();
     let store = open(folder.path()).await;
-    let web = store.create(app("web")).await.unwrap();
-    let eu = store.create(group("eu", &["web"])).await.unwrap();
+    let web = store.create(app("web"), &Author::elsewhere()).await.unwrap();
+    let eu = store.create(group("eu", &["web"]), &Author::elsewhere()).await.unwrap();
     drop(store);
     let store = open(folder.path()).await;
     assert_eq!(store.find::<App>("web").await.unwrap(), Some(web.object));
@@ -124,7 +146,7 @@ async fn a_second_manager_on_the_same_folder_is_refused() {
     let expected =
         format!("another manager runs on this data folder: it has locked `{}`", lock.display());
     assert_eq!(told(&error), expected);
-    first.create(app("web")).await.unwrap();
+    first.create(app("web"), &Author::elsewhere()).await.unwrap();
     drop(first);
     open(folder.path()).await;
 }
@@ -140,7 +162,7 @@ async fn a_file_of_a_newer_release_is_refused_and_left_as_it_is() {
     let before = fs::read(&file).unwrap();
     let error = SqliteStore::open(folder.path()).await.unwrap_err();
     let expected = format!(
-        "`{}` was written by a newer Nebula: it has schema version 99, this one knows up to 2",
+        "`{}` was written by a newer Nebula: it has schema version 99, this one knows up to 3",
         file.display()
     );
     assert_eq!(told(&error), expected);
@@ -172,7 +194,7 @@ async fn a_damaged_file_is_refused() {
     let folder = TempDir::new().unwrap();
     let store = open(folder.path()).await;
     for index in 0..200 {
-        store.create(app(&format!("app-{index}"))).await.unwrap();
+        store.create(app(&format!("app-{index}")), &Author::elsewhere()).await.unwrap();
     }
     drop(store);
     let file = folder.path().join(DATABASE_FILE);
@@ -190,7 +212,7 @@ async fn nobody_else_may_read_its_files() {
     let parent = TempDir::new().unwrap();
     let folder = parent.path().join("a/b");
     let store = open(&folder).await;
-    store.create(app("web")).await.unwrap();
+    store.create(app("web"), &Author::elsewhere()).await.unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&folder), 0o700);
     let mut files = 0;
@@ -216,8 +238,8 @@ async fn a_folder_that_cannot_be_used_is_named() {
 async fn inv_02_a_write_that_finds_the_disk_full_is_wholly_absent() {
     let folder = TempDir::new().unwrap();
     let store = open(folder.path()).await;
-    store.create(app("web")).await.unwrap();
-    let eu = store.create(group("eu", &["web"])).await.unwrap();
+    store.create(app("web"), &Author::elsewhere()).await.unwrap();
+    let eu = store.create(group("eu", &["web"]), &Author::elsewhere()).await.unwrap();
     drop(store);
     // A trigger stands for the full disk: it fails late, when other rows are written already.
     let file = folder.path().join(DATABASE_FILE);
@@ -234,7 +256,7 @@ async fn inv_02_a_write_that_finds_the_disk_full_is_wholly_absent() {
     assert!(store.find::<App>("web").await.unwrap().is_some());
     let snapshot = store.group_snapshot("eu").await.unwrap().unwrap();
     assert_eq!(snapshot.store_revision, eu.revision, "not even a revision was taken");
-    store.create(app("other")).await.unwrap();
+    store.create(app("other"), &Author::elsewhere()).await.unwrap();
 }
 
 /// A future that is dropped once the work began does not stop it half-way.
@@ -242,13 +264,14 @@ async fn inv_02_a_write_that_finds_the_disk_full_is_wholly_absent() {
 async fn inv_02_a_write_whose_caller_went_away_is_whole() {
     let folder = TempDir::new().unwrap();
     let store = open(folder.path()).await;
+    let author = Author::elsewhere();
     for index in 0..50 {
         let name = format!("app-{index}");
-        let write = store.create(app(&name));
+        let write = store.create(app(&name), &author);
         // Polled once or not at all, then dropped.
         let _ = tokio::time::timeout(std::time::Duration::ZERO, write).await;
     }
-    store.create(app("last")).await.unwrap();
+    store.create(app("last"), &Author::elsewhere()).await.unwrap();
     for name in store.names(Kind::App).await.unwrap() {
         assert!(store.find::<App>(&name).await.unwrap().is_some(), "{name} is whole");
     }

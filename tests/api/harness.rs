@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use nebula::config::{Credentials, Secret};
 use nebula::model::{
-    AccountName, DeviceGroup, Identity, Revision, SecretHash, User, UserGroup, UserGroupFields,
-    UserGroupSpec, token_id,
+    AccountName, AppHistory, Author, DeviceGroup, Identity, Revision, SecretHash, User, UserGroup,
+    UserGroupFields, UserGroupSpec, token_id,
 };
 use nebula::modes::manager::{Config, Dependencies, Limits, run};
 use nebula::store::reports::{MAX_REPORTS_BYTES, ReportStore, Retention, SqliteReports};
@@ -271,7 +271,10 @@ pub(crate) async fn seed_user(store: &dyn Store, name: &str) -> String {
 
 /// Puts a user with these secrets straight into a store.
 pub(crate) async fn seed_secrets(store: &dyn Store, name: &str, password: &str, token: &str) {
-    store.create(user(name, cheap_hash(password), cheap_hash(token), token)).await.unwrap();
+    store
+        .create(user(name, cheap_hash(password), cheap_hash(token), token), &Author::elsewhere())
+        .await
+        .unwrap();
 }
 
 /// A user with these hashes.
@@ -298,7 +301,7 @@ pub(crate) fn user_group(name: &str, body: Value) -> UserGroup {
 
 /// Puts a user group straight into a store.
 pub(crate) async fn seed_group(store: &dyn Store, name: &str, body: Value) {
-    store.create(user_group(name, body)).await.unwrap();
+    store.create(user_group(name, body), &Author::elsewhere()).await.unwrap();
 }
 
 /// A store that does what a test tells it to, around a real one.
@@ -369,18 +372,30 @@ impl Store for Moody {
         self.inner.get(kind, name).await
     }
 
-    async fn insert(&self, object: Object) -> Result<Written, StoreError> {
+    async fn insert(&self, object: Object, author: &Author) -> Result<Written, StoreError> {
         self.check()?;
-        let written = self.inner.insert(object).await;
+        let written = self.inner.insert(object, author).await;
         self.pass().await;
         written
     }
 
-    async fn replace(&self, object: Object, expected: Revision) -> Result<Written, StoreError> {
+    async fn replace(
+        &self,
+        object: Object,
+        expected: Revision,
+        author: &Author,
+    ) -> Result<Written, StoreError> {
         self.check()?;
-        let written = self.inner.replace(object, expected).await;
+        let written = self.inner.replace(object, expected, author).await;
         self.pass().await;
         written
+    }
+
+    async fn history(&self, app: &str) -> Result<Option<AppHistory>, StoreError> {
+        self.check()?;
+        let history = self.inner.history(app).await;
+        self.pass().await;
+        history
     }
 
     async fn delete(&self, kind: Kind, name: &str) -> Result<Written<()>, StoreError> {
@@ -451,9 +466,9 @@ impl Store for Moody {
         Err(StoreError::Conflict)
     }
 
-    async fn import(&self, import: Import) -> Result<Imported, StoreError> {
+    async fn import(&self, import: Import, author: &Author) -> Result<Imported, StoreError> {
         self.check()?;
-        let imported = self.inner.import(import).await;
+        let imported = self.inner.import(import, author).await;
         self.pass().await;
         imported
     }

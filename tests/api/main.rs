@@ -14,6 +14,7 @@ mod devices;
 mod embedded_store;
 mod harness;
 mod health;
+mod history;
 mod hostile;
 mod info;
 mod kill;

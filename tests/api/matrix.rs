@@ -6,6 +6,7 @@
 use crate::harness::{Manager, Moody, basic, basic_of, bearer, read, seed_group, seed_user, user};
 use crate::harness::{TOKEN, cheap_hash, user_group};
 use crate::store_contract::{app, cron_job, group};
+use nebula::model::Author;
 use nebula::store::{Kind, Object, Store};
 use reqwest::Response;
 use serde_json::{Value, json};
@@ -98,6 +99,9 @@ fn rows() -> Vec<Row> {
         ("POST /api/v2/apps/{name}/start", Write(apps), true, NONE, 202),
         ("POST /api/v2/apps/{name}/stop", Write(apps), true, NONE, 202),
         ("POST /api/v2/apps/{name}/restart", Write(apps), true, NONE, 202),
+        ("GET /api/v2/apps/{name}/history", Read(apps), true, NONE, 200),
+        // Refused after it was permitted: it has no other version.
+        ("POST /api/v2/apps/{name}/rollback", Write(apps), true, NONE, 400),
         ("GET /api/v2/cron_jobs", Credentials, true, NONE, 200),
         ("GET /api/v2/cron_jobs/{name}", Read(jobs), true, NONE, 200),
         ("POST /api/v2/cron_jobs/{name}", Write(jobs), false, job(), 200),
@@ -225,7 +229,7 @@ async fn put(store: &dyn Store, path: &str, name: &str, is_there: bool) {
     let kind = object.kind();
     let _ = store.delete(kind, name).await;
     if is_there {
-        store.insert(object).await.unwrap();
+        store.insert(object, &Author::elsewhere()).await.unwrap();
     }
 }
 
@@ -492,7 +496,7 @@ async fn a_member_that_one_may_not_read_is_not_put_into_a_group() {
         "cron_jobs": { "a": "rw", "gone": "rw", "only-job": "ro" },
     });
     seed_group(&*store, "g", grants).await;
-    store.inner.create(group("eu", &["secret"])).await.unwrap();
+    store.inner.create(group("eu", &["secret"]), &Author::elsewhere()).await.unwrap();
     let forbidden = || json!({ "access_allowed": false });
     let routes = [
         ("POST", "/device_groups/new"),

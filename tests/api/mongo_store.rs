@@ -6,12 +6,13 @@ use crate::mongo_servers::{MongoServers, fresh_database_name, shared_url};
 use crate::store_contract::{
     a_snapshot_is_one_moment, a_user_is_read_at_one_moment, app, contract,
 };
+use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 use mongodb::{Client, Collection, Database, IndexModel};
 use nebula::config::Mongo;
 use nebula::config::Secret;
-use nebula::model::{App, DeviceGroup, Revision};
+use nebula::model::{App, Author, DeviceGroup, Revision};
 use nebula::modes::manager::config::Config;
 use nebula::modes::manager::{Dependencies, Limits, Stores, open_stores};
 use nebula::store::transfer::Exported;
@@ -147,14 +148,20 @@ async fn database_of_the_original_works_as_it_is() {
     assert_eq!((snapshot.group.device_group_id, snapshot.group.prune_id), (3, 4));
     assert_eq!(snapshot.apps.len(), 1);
     // It is changed as any other, and keeps what this version does not know.
-    let written = store.update(App { app_id: 8, ..web.clone() }, web.revision()).await.unwrap();
+    let written = store
+        .update(App { app_id: 8, ..web.clone() }, web.revision(), &Author::elsewhere())
+        .await
+        .unwrap();
     assert_eq!(written.object.identity.uid, web.identity.uid);
     assert_eq!(written.device_groups, ["eu"]);
     let apps = database.collection::<Document>("nebula_apps");
     let kept = apps.find_one(doc! { "app_name": "web" }).await.unwrap().unwrap();
     assert_eq!(kept.get_i32("app_id").unwrap(), 8);
     assert_eq!(kept.get_str("written_by").unwrap(), "a plugin");
-    assert!(matches!(store.create(app("web")).await, Err(StoreError::AlreadyExists)));
+    assert!(matches!(
+        store.create(app("web"), &Author::elsewhere()).await,
+        Err(StoreError::AlreadyExists)
+    ));
     // The wrong index is gone: a second user has a place.
     let expected = [("_id", false), ("token_id", false), ("user_name", true)];
     let users = index_keys(&database, "nebula_users").await;
@@ -162,6 +169,102 @@ async fn database_of_the_original_works_as_it_is() {
     assert_eq!(users, expected);
     let apps = index_keys(&database, "nebula_apps").await;
     assert_eq!(apps, [("_id".to_owned(), false), ("app_name".to_owned(), true)]);
+    let history = index_keys(&database, "nebula_history").await;
+    assert_eq!(history, [("_id".to_owned(), false), ("uid".to_owned(), false)]);
+}
+
+/// The ids and kinds of an app's versions, the newest first.
+async fn versions(store: &dyn Store, app: &str) -> Vec<(u64, String)> {
+    let history = store.history(app).await.unwrap().unwrap();
+    let entries = history.entries().iter();
+    entries.map(|entry| (entry.app.app_id, entry.author.what.clone())).collect()
+}
+
+#[tokio::test]
+async fn versions_that_others_wrote_can_be_gone_back_to() {
+    let (url, name) = (shared_url(), fresh_database_name());
+    let database = database(&url, &name).await;
+    let store = open(&url, &name);
+    let apps = database.collection::<Document>("nebula_apps");
+    let of = |versions: &[(u64, &str)]| -> Vec<(u64, String)> {
+        versions.iter().map(|(id, what)| (*id, (*what).to_owned())).collect()
+    };
+    let create = Author::new("ann", "create");
+    let web = store.create(app("web"), &create).await.unwrap();
+    // A person at a shell, who does not raise the id.
+    let edit = |image: &str| doc! { "$set": { "docker_image": image } };
+    apps.update_one(doc! { "app_name": "web" }, edit("nginx:2")).await.unwrap();
+    assert_eq!(versions(&*store, "web").await, of(&[(1, "elsewhere"), (1, "create")]));
+    let there = store.find::<App>("web").await.unwrap().unwrap();
+    let next = App { app_id: 2, ..there.clone() };
+    let update = Author::new("ann", "update");
+    let written = store.update(next.clone(), web.revision, &update).await.unwrap();
+    let expected = of(&[(2, "update"), (1, "elsewhere"), (1, "create")]);
+    assert_eq!(versions(&*store, "web").await, expected);
+    let history = store.history("web").await.unwrap().unwrap();
+    assert_eq!(history.entries()[1].app.spec, there.spec);
+    // A manager that died after the change itself, before it said so: whoever is next keeps it.
+    let half = written.revision.0 + 1;
+    let half_done = doc! { "$set": {
+        "docker_image": "nginx:3", "app_id": 3, "revision": i64::try_from(half).unwrap(),
+    } };
+    apps.update_one(doc! { "app_name": "web" }, half_done).await.unwrap();
+    let last = store.find::<App>("web").await.unwrap().unwrap();
+    assert_eq!(last.revision().0, half);
+    let next = App { app_id: 4, ..last };
+    store.update(next, Revision(half), &update).await.unwrap();
+    let expected = of(&[(4, "update"), (3, "elsewhere"), (2, "update")]);
+    assert_eq!(versions(&*store, "web").await[..3], expected);
+}
+
+/// Foreign writes are put in order, with their versions, and histories of deleted apps go.
+#[tokio::test]
+async fn putting_in_order_keeps_what_others_wrote_once() {
+    let (url, name) = (shared_url(), fresh_database_name());
+    let database = database(&url, &name).await;
+    originals(&database).await;
+    let history = database.collection::<Document>("nebula_history");
+    let gone = ObjectId::new();
+    let left_over = |time: i64| {
+        doc! {
+            "_id": { "uid": gone, "revision": time }, "uid": gone, "revision": time, "app_id": 1,
+            "time": time, "who": "", "what": "create", "body": "{}",
+        }
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = i64::try_from(now.as_secs()).unwrap();
+    history.insert_many([left_over(1_000), left_over(now)]).await.unwrap();
+    let store = open(&url, &name);
+    let ordered = async || {
+        let mut changes = store.changes(None, Duration::from_millis(50)).await.unwrap().unwrap();
+        let before = match changes.next().await.unwrap() {
+            Told::Everything { revision } => revision,
+            other => panic!("{other:?}"),
+        };
+        let told = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let told = changes.next().await.unwrap();
+                if told.revision() > before {
+                    return told;
+                }
+            }
+        });
+        told.await.unwrap()
+    };
+    ordered().await;
+    let kept = async |app_id: i64| {
+        history.count_documents(doc! { "app_id": app_id, "uid": { "$ne": gone } }).await.unwrap()
+    };
+    assert_eq!((kept(7).await, kept(2).await), (1, 1), "of `web` and of `db`");
+    assert_eq!(history.count_documents(doc! { "uid": gone }).await.unwrap(), 1, "the old one goes");
+    // Once more, because one has no revision: what is kept is not kept again.
+    let apps = database.collection::<Document>("nebula_apps");
+    let foreign = doc! { "$set": { "app_id": 3 }, "$unset": { "revision": 1 } };
+    apps.update_one(doc! { "app_name": "db" }, foreign).await.unwrap();
+    ordered().await;
+    assert_eq!((kept(7).await, kept(2).await, kept(3).await), (1, 1, 1));
+    let of_db = versions(&*store, "db").await;
+    assert_eq!(of_db, [(3, "elsewhere".to_owned()), (2, "elsewhere".to_owned())]);
 }
 
 #[tokio::test]
@@ -172,8 +275,11 @@ async fn twins_that_refuse_an_index_stop_nobody() {
     let twin = || doc! { "app_id": 1, "app_name": "twin", "docker_image": "a" };
     apps.insert_many([twin(), twin()]).await.unwrap();
     let store = open(&url, &name);
-    store.create(app("other")).await.unwrap();
-    assert!(matches!(store.create(app("other")).await, Err(StoreError::AlreadyExists)));
+    store.create(app("other"), &Author::elsewhere()).await.unwrap();
+    assert!(matches!(
+        store.create(app("other"), &Author::elsewhere()).await,
+        Err(StoreError::AlreadyExists)
+    ));
     // Of two with one name the second is told, and everything else is exported.
     let (sender, mut receiver) = tokio::sync::mpsc::channel(10);
     store.export(sender).await.unwrap();
@@ -404,8 +510,8 @@ async fn changes_of_others_are_told_and_caught_up_with() {
     assert!(matches!(first, Told::Everything { .. }));
     let group =
         DeviceGroup { apps: vec!["web".to_owned()], ..crate::store_contract::group("eu", &[]) };
-    let made = there.create(group).await.unwrap();
-    let web = there.create(app("web")).await.unwrap();
+    let made = there.create(group, &Author::elsewhere()).await.unwrap();
+    let web = there.create(app("web"), &Author::elsewhere()).await.unwrap();
     let gone = there.delete(Kind::App, "web").await.unwrap();
     let expected = |kind, name: &str, revision: Revision| Told::Write {
         kind,

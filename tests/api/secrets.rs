@@ -2,6 +2,7 @@
 //! or `Debug`.
 
 use crate::harness::{Manager, basic_of, bearer, cheap_hash, read, seed_user, user};
+use nebula::model::Author;
 use nebula::store::{KnownGroups, Object, Store};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -148,7 +149,7 @@ async fn inv_30_what_a_store_gives_prints_without_secrets() {
     let (_manager, store) = Manager::moody().await;
     let token = nebula::model::new_token([0xab; 8], "s3cret");
     let ann = user("ann", cheap_hash("s3cret"), cheap_hash(token.expose()), token.expose());
-    let written = store.inner.create(ann).await.unwrap();
+    let written = store.inner.create(ann, &Author::elsewhere()).await.unwrap();
     let object: Object = written.object.clone().into();
     let snapshot = store.user_snapshot("ann", &KnownGroups::new()).await.unwrap().unwrap();
     for printed in [format!("{written:?}"), format!("{object:#?}"), format!("{snapshot:?}")] {

@@ -2,8 +2,10 @@
 
 use crate::harness::{cheap_hash, user, user_group};
 use nebula::model::{
-    App, AppFields, CronJob, CronJobFields, DeviceGroup, Identity, Name, Revision, Unknown, User,
+    App, AppEntry, AppFields, Author, CronJob, CronJobFields, DeviceGroup, Identity, MAX_VERSIONS,
+    Name, Revision, Uid, Unknown, User,
 };
+use nebula::store::transfer::{Existing, Import};
 use nebula::store::{Kind, KnownGroups, Noun, Object, Store, StoreError};
 use serde_json::json;
 use std::collections::HashMap;
@@ -58,10 +60,13 @@ pub(crate) async fn contract(store: Arc<dyn Store>) {
     finds_the_owners_of_a_token(&*store).await;
     prunes_every_group(&*store).await;
     keeps_any_key_of_a_map(&*store).await;
+    keeps_the_versions_of_an_app(&*store).await;
+    keeps_one_version_of_each_of_competing_writes(&store).await;
+    keeps_the_version_of_an_import(&*store).await;
 }
 
 async fn keeps_what_it_is_given(store: &dyn Store) {
-    let written = store.create(app("b")).await.unwrap();
+    let written = store.create(app("b"), &Author::elsewhere()).await.unwrap();
     let kept = store.find::<App>("b").await.unwrap().unwrap();
     assert_eq!(kept, written.object);
     assert_eq!(kept.revision(), written.revision);
@@ -69,13 +74,16 @@ async fn keeps_what_it_is_given(store: &dyn Store) {
     // An identity that is sent along is not the sender's to give.
     let mut changed = App { app_id: 2, identity: Identity::default(), ..kept.clone() };
     changed.spec.running = false;
-    let second = store.update(changed, written.revision).await.unwrap();
+    let second = store.update(changed, written.revision, &Author::elsewhere()).await.unwrap();
     assert_eq!((second.object.identity.uid, second.object.app_id), (kept.identity.uid, 2));
     assert!(second.revision > written.revision);
     assert_eq!(store.find::<App>("b").await.unwrap(), Some(second.object));
-    let other = store.create(App { identity: kept.identity, ..app("a") }).await.unwrap();
+    let other = store
+        .create(App { identity: kept.identity, ..app("a") }, &Author::elsewhere())
+        .await
+        .unwrap();
     assert_ne!(other.object.identity.uid, kept.identity.uid);
-    let made = store.create(group("g", &["a"])).await.unwrap();
+    let made = store.create(group("g", &["a"]), &Author::elsewhere()).await.unwrap();
     assert!(made.revision > other.revision, "one order for all kinds");
     assert_eq!(store.find::<DeviceGroup>("g").await.unwrap(), Some(made.object));
     assert_eq!(store.names(Kind::App).await.unwrap(), ["a", "b"]);
@@ -88,13 +96,13 @@ async fn keeps_what_it_is_given(store: &dyn Store) {
 }
 
 async fn refuses_what_does_not_fit(store: &dyn Store) {
-    let first = store.create(app("x")).await.unwrap();
-    let again = store.create(app("x")).await;
+    let first = store.create(app("x"), &Author::elsewhere()).await.unwrap();
+    let again = store.create(app("x"), &Author::elsewhere()).await;
     assert!(matches!(again, Err(StoreError::AlreadyExists)));
-    let stale = store.update(app("x"), Revision(first.revision.0 - 1)).await;
+    let stale = store.update(app("x"), Revision(first.revision.0 - 1), &Author::elsewhere()).await;
     assert!(matches!(stale, Err(StoreError::Conflict)));
     assert_eq!(store.find::<App>("x").await.unwrap(), Some(first.object));
-    let unknown = store.update(app("none"), first.revision).await;
+    let unknown = store.update(app("none"), first.revision, &Author::elsewhere()).await;
     assert!(matches!(unknown, Err(StoreError::NotFound)));
     let unknown = store.delete(Kind::App, "none").await;
     assert!(matches!(unknown, Err(StoreError::NotFound)));
@@ -111,34 +119,37 @@ async fn names_the_groups_a_write_touches(store: &dyn Store) {
         groups.sort();
         groups
     };
-    store.create(app("m")).await.unwrap();
-    let one = store.create(group("g1", &["m", "n"])).await.unwrap();
+    store.create(app("m"), &Author::elsewhere()).await.unwrap();
+    let one = store.create(group("g1", &["m", "n"]), &Author::elsewhere()).await.unwrap();
     assert_eq!(one.device_groups, ["g1"]);
-    store.create(group("g2", &["m"])).await.unwrap();
-    let changed = store.update(app("m"), store.find::<App>("m").await.unwrap().unwrap().revision());
-    assert_eq!(touched(changed.await.unwrap().device_groups), ["g1", "g2"]);
-    let came = store.create(app("n")).await.unwrap();
+    store.create(group("g2", &["m"]), &Author::elsewhere()).await.unwrap();
+    let last = store.find::<App>("m").await.unwrap().unwrap().revision();
+    let changed = store.update(app("m"), last, &Author::elsewhere()).await.unwrap();
+    assert_eq!(touched(changed.device_groups), ["g1", "g2"]);
+    let came = store.create(app("n"), &Author::elsewhere()).await.unwrap();
     assert_eq!(came.device_groups, ["g1"], "a member that comes into being");
     let gone = store.delete(Kind::App, "m").await.unwrap();
     assert_eq!(touched(gone.device_groups), ["g1", "g2"]);
     let g1 = store.find::<DeviceGroup>("g1").await.unwrap().unwrap();
     assert_eq!((g1.revision(), g1.device_group_id), (gone.revision, 1));
-    let emptied = store.update(group("g1", &[]), g1.revision()).await.unwrap();
+    let emptied =
+        store.update(group("g1", &[]), g1.revision(), &Author::elsewhere()).await.unwrap();
     assert_eq!(emptied.device_groups, ["g1"]);
     assert!(store.delete(Kind::App, "n").await.unwrap().device_groups.is_empty());
     for name in ["g1", "g2"] {
         assert_eq!(store.delete(Kind::DeviceGroup, name).await.unwrap().device_groups, [name]);
     }
-    assert!(store.create(app("m")).await.unwrap().device_groups.is_empty());
+    assert!(store.create(app("m"), &Author::elsewhere()).await.unwrap().device_groups.is_empty());
     store.delete(Kind::App, "m").await.unwrap();
 }
 
 async fn reads_a_group_as_one(store: &dyn Store) {
     assert_eq!(store.group_snapshot("none").await.unwrap(), None);
-    let second = store.create(app("second")).await.unwrap();
-    let first = store.create(app("first")).await.unwrap();
-    let made = store.create(group("g", &["second", "none", "first"])).await.unwrap();
-    let later = store.create(app("unrelated")).await.unwrap();
+    let second = store.create(app("second"), &Author::elsewhere()).await.unwrap();
+    let first = store.create(app("first"), &Author::elsewhere()).await.unwrap();
+    let made =
+        store.create(group("g", &["second", "none", "first"]), &Author::elsewhere()).await.unwrap();
+    let later = store.create(app("unrelated"), &Author::elsewhere()).await.unwrap();
     let snapshot = store.group_snapshot("g").await.unwrap().unwrap();
     assert_eq!(snapshot.group, made.object);
     assert_eq!(snapshot.apps, [second.object, first.object], "in the group's order");
@@ -155,11 +166,13 @@ async fn reads_a_group_as_one(store: &dyn Store) {
 }
 
 async fn exactly_one_writer_wins(store: &Arc<dyn Store>) {
-    let first = store.create(app("c")).await.unwrap();
+    let first = store.create(app("c"), &Author::elsewhere()).await.unwrap();
     let mut tasks = JoinSet::new();
     for _ in 0..8 {
         let store = Arc::clone(store);
-        tasks.spawn(async move { store.update(app("c"), first.revision).await });
+        tasks.spawn(
+            async move { store.update(app("c"), first.revision, &Author::elsewhere()).await },
+        );
     }
     let won = tasks.join_all().await.into_iter().flatten().count();
     assert_eq!(won, 1);
@@ -181,12 +194,16 @@ async fn keeps_every_kind(store: &dyn Store) {
     let mut last = Revision(0);
     for object in &objects {
         let (kind, name) = (object.kind(), object.name());
-        let written = store.insert(object.clone()).await.unwrap();
+        let written = store.insert(object.clone(), &Author::elsewhere()).await.unwrap();
         assert!(written.revision > last, "one order for all kinds");
         assert_eq!(store.get(kind, name).await.unwrap(), Some(written.object.clone()));
-        assert!(matches!(store.insert(object.clone()).await, Err(StoreError::AlreadyExists)));
-        let replaced = store.replace(object.clone(), written.revision).await.unwrap();
-        let stale = store.replace(object.clone(), written.revision).await;
+        assert!(matches!(
+            store.insert(object.clone(), &Author::elsewhere()).await,
+            Err(StoreError::AlreadyExists)
+        ));
+        let replaced =
+            store.replace(object.clone(), written.revision, &Author::elsewhere()).await.unwrap();
+        let stale = store.replace(object.clone(), written.revision, &Author::elsewhere()).await;
         assert!(matches!(stale, Err(StoreError::Conflict)), "{kind}");
         assert_eq!(store.get(kind, name).await.unwrap(), Some(replaced.object));
         last = replaced.revision;
@@ -206,18 +223,21 @@ async fn raises_the_groups_of_a_cron_job(store: &dyn Store) {
         cron_jobs: jobs.iter().map(|job| (*job).to_owned()).collect(),
         ..group(name, &[])
     };
-    store.create(cron_job("second")).await.unwrap();
-    store.create(cron_job("first")).await.unwrap();
-    store.create(lists("g1", &["second", "none", "first"])).await.unwrap();
-    store.create(lists("g2", &["first"])).await.unwrap();
+    store.create(cron_job("second"), &Author::elsewhere()).await.unwrap();
+    store.create(cron_job("first"), &Author::elsewhere()).await.unwrap();
+    store.create(lists("g1", &["second", "none", "first"]), &Author::elsewhere()).await.unwrap();
+    store.create(lists("g2", &["first"]), &Author::elsewhere()).await.unwrap();
     // An app of the same name, listed nowhere, is another thing.
-    assert!(store.create(app("first")).await.unwrap().device_groups.is_empty());
+    assert!(
+        store.create(app("first"), &Author::elsewhere()).await.unwrap().device_groups.is_empty()
+    );
     assert!(store.delete(Kind::App, "first").await.unwrap().device_groups.is_empty());
     let snapshot = store.group_snapshot("g1").await.unwrap().unwrap();
     let names: Vec<&str> = snapshot.cron_jobs.iter().map(|j| j.cron_job_name.as_str()).collect();
     assert_eq!(names, ["second", "first"], "in the group's order");
     let first = store.find::<CronJob>("first").await.unwrap().unwrap();
-    let mut changed = store.update(first.clone(), first.revision()).await.unwrap();
+    let mut changed =
+        store.update(first.clone(), first.revision(), &Author::elsewhere()).await.unwrap();
     changed.device_groups.sort();
     assert_eq!(changed.device_groups, ["g1", "g2"]);
     let snapshot = store.group_snapshot("g2").await.unwrap().unwrap();
@@ -246,16 +266,16 @@ async fn reads_a_user_as_one(store: &dyn Store) {
     let members =
         |name: &str, members: &[&str]| user_group(name, json!({ "group_members": members }));
     // A group may name a user before there is one.
-    store.create(members("g1", &["ann", "bob"])).await.unwrap();
+    store.create(members("g1", &["ann", "bob"]), &Author::elsewhere()).await.unwrap();
     assert_eq!(store.user_snapshot("ann", &KnownGroups::new()).await.unwrap(), None);
-    let ann = store.create(user_with("ann", None)).await.unwrap();
+    let ann = store.create(user_with("ann", None), &Author::elsewhere()).await.unwrap();
     assert!(ann.device_groups.is_empty());
     let snapshot = store.user_snapshot("ann", &KnownGroups::new()).await.unwrap().unwrap();
     assert_eq!(snapshot.user, ann.object);
-    let g2 = store.create(members("g2", &["ann"])).await.unwrap();
-    store.create(members("g3", &["bob", "an", "Ann"])).await.unwrap();
+    let g2 = store.create(members("g2", &["ann"]), &Author::elsewhere()).await.unwrap();
+    store.create(members("g3", &["bob", "an", "Ann"]), &Author::elsewhere()).await.unwrap();
     // A device group that lists an app of the user's name is none of its groups.
-    let later = store.create(group("ann", &["ann"])).await.unwrap();
+    let later = store.create(group("ann", &["ann"]), &Author::elsewhere()).await.unwrap();
     let (groups, revision) = in_groups().await;
     assert_eq!(groups, ["g1", "g2"]);
     // What is known by its revision is not read again; what is known by another one is.
@@ -266,18 +286,19 @@ async fn reads_a_user_as_one(store: &dyn Store) {
     read.sort_unstable();
     assert_eq!(read, [("g1", true), ("g2", false)]);
     assert!(revision >= later.revision, "every write up to it is in there");
-    let changed = store.update(members("g2", &[]), g2.revision).await.unwrap();
+    let changed =
+        store.update(members("g2", &[]), g2.revision, &Author::elsewhere()).await.unwrap();
     assert!(changed.device_groups.is_empty());
     assert_eq!(in_groups().await.0, ["g1"]);
     // Deleted and created again, the user is in the groups that name it.
     store.delete(Kind::User, "ann").await.unwrap();
     assert_eq!(store.user_snapshot("ann", &KnownGroups::new()).await.unwrap(), None);
-    store.create(user_with("ann", None)).await.unwrap();
+    store.create(user_with("ann", None), &Author::elsewhere()).await.unwrap();
     assert_eq!(in_groups().await.0, ["g1"]);
     store.delete(Kind::UserGroup, "g1").await.unwrap();
     assert!(in_groups().await.0.is_empty());
     // A group that was deleted and created again starts without members.
-    store.create(members("g1", &[])).await.unwrap();
+    store.create(members("g1", &[]), &Author::elsewhere()).await.unwrap();
     assert!(in_groups().await.0.is_empty());
     for name in ["g1", "g2", "g3"] {
         store.delete(Kind::UserGroup, name).await.unwrap();
@@ -289,10 +310,10 @@ async fn reads_a_user_as_one(store: &dyn Store) {
 async fn finds_the_owners_of_a_token(store: &dyn Store) {
     let owners = async |id: Option<&str>| store.token_owners(id).await.unwrap();
     for (name, id) in [("d", None), ("c", Some(1)), ("b", None), ("a", Some(1)), ("e", Some(2))] {
-        store.create(user_with(name, id)).await.unwrap();
+        store.create(user_with(name, id), &Author::elsewhere()).await.unwrap();
     }
     // Other kinds have no tokens.
-    store.create(app("f")).await.unwrap();
+    store.create(app("f"), &Author::elsewhere()).await.unwrap();
     let [one, two] = ["0101010101010101", "0202020202020202"];
     assert_eq!(owners(Some(one)).await, ["a", "c"], "sorted; an id may be shared");
     assert_eq!(owners(Some(two)).await, ["e"]);
@@ -302,10 +323,11 @@ async fn finds_the_owners_of_a_token(store: &dyn Store) {
     }
     // A new token is found by its own id from then on.
     let last = store.find::<User>("e").await.unwrap().unwrap().revision();
-    let last = store.update(user_with("e", Some(1)), last).await.unwrap().revision;
+    let last =
+        store.update(user_with("e", Some(1)), last, &Author::elsewhere()).await.unwrap().revision;
     assert!(owners(Some(two)).await.is_empty());
     assert_eq!(owners(Some(one)).await, ["a", "c", "e"]);
-    store.update(user_with("e", None), last).await.unwrap();
+    store.update(user_with("e", None), last, &Author::elsewhere()).await.unwrap();
     assert_eq!(owners(None).await, ["b", "d", "e"]);
     for name in ["a", "b", "c", "d", "e"] {
         store.delete(Kind::User, name).await.unwrap();
@@ -315,9 +337,12 @@ async fn finds_the_owners_of_a_token(store: &dyn Store) {
 }
 
 async fn prunes_every_group(store: &dyn Store) {
-    let before = store.create(app("m")).await.unwrap().revision;
+    let before = store.create(app("m"), &Author::elsewhere()).await.unwrap().revision;
     for name in ["b", "a"] {
-        store.create(DeviceGroup { prune_id: 7, ..group(name, &["m"]) }).await.unwrap();
+        store
+            .create(DeviceGroup { prune_id: 7, ..group(name, &["m"]) }, &Author::elsewhere())
+            .await
+            .unwrap();
     }
     let pruned = store.prune_all().await.unwrap();
     assert_eq!(pruned.device_groups, ["a", "b"]);
@@ -349,9 +374,12 @@ async fn keeps_any_key_of_a_map(store: &dyn Store) {
         json!({ "docker_image": "nginx:1", "labels": labels, "env_vars": { "$where": "1" } });
     let fields = AppFields::decode(body.as_object().unwrap().clone(), None, Unknown::Refuse);
     let odd = App { spec: fields.unwrap().into_spec().unwrap(), ..app("odd") };
-    let made = store.create(odd.clone()).await.unwrap();
+    let made = store.create(odd.clone(), &Author::elsewhere()).await.unwrap();
     assert_eq!(store.find::<App>("odd").await.unwrap(), Some(made.object.clone()));
-    let changed = store.update(App { app_id: 2, ..odd.clone() }, made.revision).await.unwrap();
+    let changed = store
+        .update(App { app_id: 2, ..odd.clone() }, made.revision, &Author::elsewhere())
+        .await
+        .unwrap();
     let kept = store.find::<App>("odd").await.unwrap().unwrap();
     assert_eq!((&kept, &kept.spec), (&changed.object, &odd.spec));
     store.delete(Kind::App, "odd").await.unwrap();
@@ -361,8 +389,8 @@ async fn keeps_any_key_of_a_map(store: &dyn Store) {
 /// from before and the other from after.
 pub(crate) async fn a_user_is_read_at_one_moment(store: Arc<dyn Store>) {
     let of = |admin: bool| user_group("g", json!({ "group_members": ["ann"], "admin": admin }));
-    let made = store.create(user_with("ann", Some(0))).await.unwrap();
-    let group = store.create(of(false)).await.unwrap();
+    let made = store.create(user_with("ann", Some(0)), &Author::elsewhere()).await.unwrap();
+    let group = store.create(of(false), &Author::elsewhere()).await.unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let mut readers = JoinSet::new();
     for _ in 0..3 {
@@ -384,11 +412,18 @@ pub(crate) async fn a_user_is_read_at_one_moment(store: Arc<dyn Store>) {
     let mut is_admin = false;
     for round in 1..100 {
         let id = format!("{round:02x}").repeat(8);
-        user_revision =
-            store.update(user_with("ann", Some(round)), user_revision).await.unwrap().revision;
+        user_revision = store
+            .update(user_with("ann", Some(round)), user_revision, &Author::elsewhere())
+            .await
+            .unwrap()
+            .revision;
         states.insert(user_revision, (id.clone(), is_admin));
         is_admin = !is_admin;
-        group_revision = store.update(of(is_admin), group_revision).await.unwrap().revision;
+        group_revision = store
+            .update(of(is_admin), group_revision, &Author::elsewhere())
+            .await
+            .unwrap()
+            .revision;
         states.insert(group_revision, (id, is_admin));
     }
     done.store(true, Ordering::SeqCst);
@@ -406,9 +441,9 @@ type State = (u64, Vec<u64>);
 /// the state after each write by its revision. What readers saw meanwhile must be, to the letter,
 /// the state at the revision that their snapshot says.
 pub(crate) async fn a_snapshot_is_one_moment(store: Arc<dyn Store>) {
-    store.create(app("a")).await.unwrap();
-    store.create(app("b")).await.unwrap();
-    store.create(group("g", &["a", "b"])).await.unwrap();
+    store.create(app("a"), &Author::elsewhere()).await.unwrap();
+    store.create(app("b"), &Author::elsewhere()).await.unwrap();
+    store.create(group("g", &["a", "b"]), &Author::elsewhere()).await.unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let mut readers = JoinSet::new();
     for _ in 0..3 {
@@ -446,15 +481,120 @@ async fn write_on(store: &dyn Store) -> HashMap<Revision, State> {
         };
         let last = store.find::<App>("a").await.unwrap().unwrap().revision();
         a += 1;
-        let written = store.update(App { app_id: a, ..app("a") }, last).await.unwrap();
+        let written =
+            store.update(App { app_id: a, ..app("a") }, last, &Author::elsewhere()).await.unwrap();
         note(written.revision, a, &[b], g);
         let last = store.find::<DeviceGroup>("g").await.unwrap().unwrap().revision();
         g += 1;
         let changed = DeviceGroup { device_group_id: g, ..group("g", &["a", "b"]) };
-        note(store.update(changed, last).await.unwrap().revision, a, &[b], g);
+        note(store.update(changed, last, &Author::elsewhere()).await.unwrap().revision, a, &[b], g);
         note(store.delete(Kind::App, "b").await.unwrap().revision, a, &[], g);
         let new = App { app_id: b + 1, ..app("b") };
-        note(store.create(new).await.unwrap().revision, a, &[b + 1], g);
+        note(store.create(new, &Author::elsewhere()).await.unwrap().revision, a, &[b + 1], g);
     }
     states
+}
+
+/// What a history tells of each version: its id, who made it and how, the newest first.
+async fn told(store: &dyn Store, name: &str) -> Vec<(u64, String, String)> {
+    let history = store.history(name).await.unwrap().unwrap();
+    let told =
+        |entry: &AppEntry| (entry.app.app_id, entry.author.who.clone(), entry.author.what.clone());
+    history.entries().iter().map(told).collect()
+}
+
+fn version(app_id: u64, who: &str, what: &str) -> (u64, String, String) {
+    (app_id, who.to_owned(), what.to_owned())
+}
+
+async fn keeps_the_versions_of_an_app(store: &dyn Store) {
+    assert!(store.history("h").await.unwrap().is_none());
+    let mut last = store.create(app("h"), &Author::new("ann", "create")).await.unwrap();
+    let uid = last.object.identity.uid;
+    let stale = store.update(app("h"), Revision(1), &Author::new("eve", "update")).await;
+    assert!(matches!(stale, Err(StoreError::Conflict)));
+    let bob = Author::new("bob", "update");
+    let second = App { app_id: 2, ..app("h") };
+    last = store.update(second, last.revision, &bob).await.unwrap();
+    assert_eq!(told(store, "h").await, [version(2, "bob", "update"), version(1, "ann", "create")]);
+    let history = store.history("h").await.unwrap().unwrap();
+    // As they were written, under the revisions that the writes took.
+    assert_eq!(history.entries()[0].app, last.object);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = i64::try_from(now.as_secs()).unwrap();
+    assert!((now - 60..=now).contains(&history.entries()[1].time));
+    let most = u64::try_from(MAX_VERSIONS).unwrap();
+    for app_id in 3..=most + 3 {
+        let changed = App { app_id, ..app("h") };
+        last = store.update(changed, last.revision, &bob).await.unwrap();
+    }
+    let kept = told(store, "h").await;
+    assert_eq!(kept.len(), MAX_VERSIONS);
+    assert_eq!((kept[0].0, kept[MAX_VERSIONS - 1].0), (most + 3, 4));
+    // They go with the app, and do not come back with the next of its name.
+    store.create(app("h2"), &Author::new("ann", "create")).await.unwrap();
+    store.delete(Kind::App, "h").await.unwrap();
+    assert!(store.history("h").await.unwrap().is_none());
+    let next = store.create(app("h"), &Author::new("cy", "create")).await.unwrap();
+    assert_ne!(next.object.identity.uid, uid);
+    assert_eq!(told(store, "h").await, [version(1, "cy", "create")]);
+    assert_eq!(told(store, "h2").await, [version(1, "ann", "create")]);
+    store.delete(Kind::App, "h").await.unwrap();
+    store.delete(Kind::App, "h2").await.unwrap();
+}
+
+async fn keeps_one_version_of_each_of_competing_writes(store: &Arc<dyn Store>) {
+    const WRITES: u64 = 12;
+    store.create(app("h"), &Author::new("0", "create")).await.unwrap();
+    let mut tasks = JoinSet::new();
+    for writer in 1..=WRITES {
+        let store = Arc::clone(store);
+        tasks.spawn(async move {
+            loop {
+                let there = store.find::<App>("h").await.unwrap().unwrap();
+                let next = App { app_id: there.app_id + 1, ..there.clone() };
+                let by = Author::new(&writer.to_string(), "update");
+                match store.update(next, there.revision(), &by).await {
+                    Ok(_) => return,
+                    Err(StoreError::Conflict) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    let told = told(&**store, "h").await;
+    let ids: Vec<u64> = told.iter().map(|(id, ..)| *id).collect();
+    assert_eq!(ids, (1..=WRITES + 1).rev().collect::<Vec<_>>());
+    let mut who: Vec<u64> = told.iter().map(|(_, who, _)| who.parse().unwrap()).collect();
+    who.sort_unstable();
+    assert_eq!(who, (0..=WRITES).collect::<Vec<_>>(), "each under the name of its writer");
+    store.delete(Kind::App, "h").await.unwrap();
+}
+
+async fn keeps_the_version_of_an_import(store: &dyn Store) {
+    let here = store.create(app("h"), &Author::new("ann", "create")).await.unwrap().object;
+    let import = |object: App, existing| Import {
+        objects: vec![object.into()],
+        existing,
+        above: Revision(0),
+        is_dry_run: false,
+    };
+    let by = Author::new("cy", "import");
+    // The same app in another version: what it was can be gone back to.
+    let other = App { app_id: 9, ..here.clone() };
+    store.import(import(other.clone(), Existing::Replace), &by).await.unwrap();
+    assert_eq!(told(store, "h").await, [version(9, "cy", "import"), version(1, "ann", "create")]);
+    // One that is the same already is no version.
+    store.import(import(other, Existing::Replace), &by).await.unwrap();
+    assert_eq!(told(store, "h").await.len(), 2);
+    // A new one.
+    let uid = Some(Uid::from_bytes([7; 12]));
+    let new = App { identity: Identity { uid, revision: None }, ..app("h2") };
+    store.import(import(new, Existing::Refuse), &by).await.unwrap();
+    assert_eq!(told(store, "h2").await, [version(1, "cy", "import")]);
+    store.delete(Kind::App, "h").await.unwrap();
+    store.delete(Kind::App, "h2").await.unwrap();
 }

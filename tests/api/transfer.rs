@@ -5,7 +5,7 @@ use crate::harness::{
 };
 use crate::store_contract::{app, cron_job, group};
 use nebula::config::Secret;
-use nebula::model::{App, Revision, SecretHash, Uid};
+use nebula::model::{App, Author, Revision, SecretHash, Uid};
 use nebula::store::transfer::{
     Existing, Exported, Import, Line, Outcome, Refused, export_to, wire,
 };
@@ -43,7 +43,7 @@ fn image(name: &str, image: &str) -> App {
 async fn import(store: &dyn Store, objects: &[Object], existing: Existing) -> Vec<Outcome> {
     let batch =
         Import { objects: objects.to_vec(), existing, above: Revision(0), is_dry_run: false };
-    store.import(batch).await.unwrap().outcomes
+    store.import(batch, &Author::elsewhere()).await.unwrap().outcomes
 }
 
 async fn exported(store: &dyn Store) -> (Vec<Object>, Revision) {
@@ -94,7 +94,7 @@ async fn takes_all_kinds_over_as_they_are(store: &dyn Store) {
         above: Revision(9_000_000_000_500),
         is_dry_run: false,
     };
-    let imported = store.import(batch).await.unwrap();
+    let imported = store.import(batch, &Author::elsewhere()).await.unwrap();
     assert_eq!(imported.outcomes, vec![Outcome::Added; 6]);
     let revision = imported.revision.unwrap();
     assert!(revision.0 > 9_000_000_000_500, "above all that devices may have seen: {revision}");
@@ -113,7 +113,7 @@ async fn takes_all_kinds_over_as_they_are(store: &dyn Store) {
     assert_eq!(snapshot.revision(), revision);
     let ann = store.user_snapshot("ann", &KnownGroups::default()).await.unwrap().unwrap();
     assert_eq!(ann.groups.len(), 1);
-    let next = store.create(app("z")).await.unwrap();
+    let next = store.create(app("z"), &Author::elsewhere()).await.unwrap();
     assert!(next.revision > revision);
     store.delete(Kind::App, "z").await.unwrap();
 }
@@ -126,12 +126,12 @@ async fn is_the_same_twice(store: &dyn Store) {
         above: Revision(9_000_000_000_500),
         is_dry_run: false,
     };
-    let again = store.import(batch.clone()).await.unwrap();
+    let again = store.import(batch.clone(), &Author::elsewhere()).await.unwrap();
     assert_eq!((again.outcomes, again.revision), (vec![Outcome::Equal; 6], None));
     assert_eq!(exported(store).await, before, "not a revision was taken");
     // Equal, but the other store has gone on: its devices have seen more.
     let above = Revision(before.1.0 + 1_000);
-    let raised = store.import(Import { above, ..batch }).await.unwrap();
+    let raised = store.import(Import { above, ..batch }, &Author::elsewhere()).await.unwrap();
     assert_eq!(raised.outcomes, vec![Outcome::Equal; 6]);
     assert!(raised.revision.unwrap() > above);
     let (kept, _) = exported(store).await;
@@ -178,7 +178,10 @@ async fn replaces_and_keeps(store: &dyn Store) {
     assert_eq!(snapshot.apps[0].identity.uid, Some(Uid::from_bytes([31; 12])));
     assert_eq!(snapshot.group.identity.uid, Some(Uid::from_bytes([32; 12])));
     assert_eq!(store.names(Kind::App).await.unwrap(), ["a", "b", "c"]);
-    assert!(matches!(store.create(app("a")).await, Err(StoreError::AlreadyExists)));
+    assert!(matches!(
+        store.create(app("a"), &Author::elsewhere()).await,
+        Err(StoreError::AlreadyExists)
+    ));
 }
 
 async fn says_what_it_would_do(store: &dyn Store) {
@@ -189,7 +192,7 @@ async fn says_what_it_would_do(store: &dyn Store) {
         above: Revision(before.1.0 + 1_000_000),
         is_dry_run: true,
     };
-    let dry = store.import(batch).await.unwrap();
+    let dry = store.import(batch, &Author::elsewhere()).await.unwrap();
     assert_eq!(dry.outcomes, [Outcome::Added, Outcome::Equal, Outcome::Replaced]);
     assert_eq!((dry.revision, exported(store).await), (None, before));
 }
@@ -329,7 +332,7 @@ async fn an_export_that_the_store_cannot_give_is_refused_and_not_cut() {
 #[tokio::test]
 async fn an_export_begins_anew_when_the_store_cannot_show_one_moment() {
     let (_manager, store) = Manager::moody().await;
-    store.inner.create(app("web")).await.unwrap();
+    store.inner.create(app("web"), &Author::elsewhere()).await.unwrap();
     store.conflicts.store(2, std::sync::atomic::Ordering::SeqCst);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out");
@@ -343,18 +346,18 @@ async fn an_export_begins_anew_when_the_store_cannot_show_one_moment() {
 #[tokio::test]
 async fn other_managers_are_told_of_an_import() {
     let (here, there) = (mongo("transfer-told"), mongo("transfer-told"));
-    here.create(app("a")).await.unwrap();
+    here.create(app("a"), &Author::elsewhere()).await.unwrap();
     let mut changes = there.changes(None, PATIENCE).await.unwrap().unwrap();
     changes.next().await.unwrap();
     // One of them is exchanged, which is a deletion as well.
     let objects = vec![of_uid(app("a"), 1, 1), of_uid(app("b"), 2, 1)];
     let above = Revision::default();
     let batch = Import { objects, existing: Existing::Replace, above, is_dry_run: false };
-    let revision = here.import(batch).await.unwrap().revision.unwrap();
+    let revision = here.import(batch, &Author::elsewhere()).await.unwrap().revision.unwrap();
     let told = tokio::time::timeout(PATIENCE, changes.next()).await.unwrap().unwrap();
     assert_eq!(told, Told::Everything { revision }, "one note for all of it");
     // The next that is told is the next write.
-    let next = here.create(app("c")).await.unwrap().revision;
+    let next = here.create(app("c"), &Author::elsewhere()).await.unwrap().revision;
     let told = tokio::time::timeout(PATIENCE, changes.next()).await.unwrap().unwrap();
     assert!(matches!(told, Told::Write { revision, .. } if revision == next), "{told:?}");
 }

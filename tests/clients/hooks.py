@@ -58,6 +58,8 @@ RULES = {
     "schedule": r".*",
     # The list of time zones is long as well.
     "timezone": r"`.*` is no time zone: .*",
+    # Which versions of an app are kept.
+    "app_id": r"\d+ is (the present version|not among the last 50 versions, .*)|no kept version differs .*",
     # Bytes are counted, and a pattern counts characters.
     # A version of no app.
     "version": r"is the id of an app: give `app` as well",

@@ -122,6 +122,27 @@ fn an_app_and_its_group_from_the_first_call_to_the_last() {
 }
 
 #[test]
+fn an_apps_versions_are_told_and_gone_back_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manager = Manager::start(folder.path());
+    let user = manager.admin();
+    user.ctl(&["apps", "create", "web", "--image", "nginx:1", "--env", "KEY=hunter2"]).ok();
+    user.ctl(&["apps", "update", "web", "--image", "nginx:2", "--env", "KEY=hunter3"]).ok();
+    let history = user.ctl(&["apps", "history", "web"]).ok();
+    let changed = "docker_image: nginx:1 -> nginx:2; env_vars: changed KEY";
+    assert!(history.contains(changed) && !history.contains("hunter"), "{history}");
+    assert_eq!(history.matches("local:admin").count(), 2, "{history}");
+    user.ctl(&["apps", "rollback", "web"]).ok();
+    let app = object(&user, "apps", "web");
+    assert_eq!((&app["docker_image"], &app["app_id"]), (&"nginx:1".into(), &3.into()));
+    assert_eq!(app["env_vars"], serde_json::json!({ "KEY": "hunter2" }));
+    user.ctl(&["apps", "rollback", "web", "--to", "2"]).ok();
+    assert_eq!(object(&user, "apps", "web")["docker_image"], "nginx:2");
+    let err = user.ctl(&["apps", "rollback", "web", "--to", "9"]).fails(1);
+    assert!(err.contains("9 is not among the last 50 versions"), "{err}");
+}
+
+#[test]
 fn a_manager_starts_on_a_backup() {
     let folder = tempfile::tempdir().expect("a folder");
     let manager = Manager::start(folder.path());

@@ -1,7 +1,8 @@
-//! `nebula ctl reports` and `devices`, which are made from reports.
+//! `nebula ctl reports`, and `devices` of a manager that keeps no inventory, which are made from
+//! reports.
 
 use crate::program::User;
-use crate::server::{Answer, Request, Server, json};
+use crate::server::{Answer, Request, Server, json, reply};
 use rstest::rstest;
 use serde_json::{Value, json as value};
 
@@ -31,10 +32,24 @@ fn page(reports: &[Value], last_id: Option<&str>) -> Answer {
 const FIRST: &str = "aaaaaaaaaaaaaaaaaaaaaaa1";
 const SECOND: &str = "aaaaaaaaaaaaaaaaaaaaaaa2";
 
+/// What the original answers where it has no route.
+fn no_such_route() -> Answer {
+    reply(404, "Content-Type: text/html\r\n", "<h1>Not Found</h1>")
+}
+
+/// What was asked of reports.
+fn asked(server: &Server) -> Vec<String> {
+    let lines = server.requests().into_iter().map(|request| request.line);
+    lines.filter(|line| !line.starts_with("GET /api/v2/devices")).collect()
+}
+
 /// A manager with two pages: `speaker` reports in both, the newer first; `odd` has nothing but
 /// its name.
 fn manager() -> Server {
     Server::start(|request: &Request| {
+        if request.line.contains(" /api/v2/devices") {
+            return no_such_route();
+        }
         assert!(request.line.starts_with("GET /api/v2/reports?"), "{}", request.line);
         if request.line.contains(SECOND) || request.line.contains("hostname=nobody") {
             return page(&[], None);
@@ -163,13 +178,13 @@ fn devices_are_asked_for_of_late_and_one_that_is_silent_at_last_without_a_time()
     let server = manager();
     let user = User::of(&server);
     user.ctl(&["devices", "list", "--device-group", "shop", "--since", "1700000000"]).ok();
-    let line = &server.requests()[0].line;
+    let line = &asked(&server)[0];
     let query = "page_size=100&device_group=shop&report_creation_time_filter=gte\
                  &report_creation_time=1700000000";
     assert_eq!(*line, format!("GET /api/v2/reports?{query}"));
     let server = manager();
     User::of(&server).ctl(&["devices", "info", "nobody"]).fails(1);
-    let lines: Vec<String> = server.requests().into_iter().map(|request| request.line).collect();
+    let lines = asked(&server);
     assert!(lines[0].contains("hostname=nobody&report_creation_time_filter=gte"), "{lines:?}");
     assert_eq!(lines[1], "GET /api/v2/reports?page_size=100&hostname=nobody");
 }
@@ -177,6 +192,9 @@ fn devices_are_asked_for_of_late_and_one_that_is_silent_at_last_without_a_time()
 #[test]
 fn devices_that_report_too_much_are_told_of() {
     let server = Server::start(|request| {
+        if request.line.contains(" /api/v2/devices") {
+            return no_such_route();
+        }
         let (_, id) = request.line.rsplit_once("last_id=").unwrap_or(("", "0"));
         let next = u64::from_str_radix(id, 16).expect("hex") + 1;
         page(&[report("a", 1, &[])], Some(&format!("{next:024x}")))
@@ -184,14 +202,23 @@ fn devices_that_report_too_much_are_told_of() {
     let outcome = User::of(&server).ctl(&["devices", "list"]);
     assert!(outcome.err.contains("warning: only 10000 reports were read"), "{}", outcome.seen());
     assert!(outcome.out.contains("a "), "{}", outcome.seen());
-    assert_eq!(server.requests().len(), 100);
+    assert_eq!(asked(&server).len(), 100);
 }
 
 #[test]
 fn no_device_of_late_says_where_to_look() {
-    let server = Server::start(|_| page(&[], None));
+    let server = Server::start(|request| {
+        if request.line.contains(" /api/v2/devices") { no_such_route() } else { page(&[], None) }
+    });
     let given = ["devices", "list", "--since", "2026-01-31T12:00:00Z"];
     let outcome = User::of(&server).ctl(&given);
-    let words = "no device has reported since 2026-01-31T12:00:00Z; look back with --since 1d\n";
+    let words =
+        "no device has reported since 2026-01-31T12:00:00Z; look back with --seen-since 1d\n";
     assert_eq!((outcome.code, outcome.err.as_str()), (Some(0), words));
+    for given in [["devices", "list", "--app", "web"], ["devices", "list", "--state", "away"]] {
+        let err = User::of(&server).ctl(&given).fails(1);
+        assert!(err.contains("keeps no inventory of devices"), "{err}");
+    }
+    let err = User::of(&server).ctl(&["devices", "delete", "a", "--yes"]).fails(1);
+    assert!(err.contains("keeps no inventory of devices"), "{err}");
 }

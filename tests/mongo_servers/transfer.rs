@@ -5,7 +5,7 @@ use crate::servers::MongoServers;
 use mongodb::Client;
 use mongodb::bson::{Document, doc};
 use nebula::config::Secret;
-use nebula::model::Revision;
+use nebula::model::{Author, Revision};
 use nebula::store::transfer::{Existing, Import, Outcome, Refused, object_of};
 use nebula::store::{Kind, MongoSettings, MongoStore, Object, Store, StoreError};
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ fn app(name: &str, uid: u8, image: &str) -> Object {
 async fn import(store: &MongoStore, objects: Vec<Object>) -> Vec<Outcome> {
     let (existing, above) = (Existing::Replace, Revision(0));
     let batch = Import { objects, existing, above, is_dry_run: false };
-    store.import(batch).await.expect("an import").outcomes
+    store.import(batch, &Author::elsewhere()).await.expect("an import").outcomes
 }
 
 /// An export during which something is done, when a part of it was sent.

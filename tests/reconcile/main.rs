@@ -10,6 +10,7 @@ mod kills;
 mod laws;
 mod model;
 mod model_access;
+mod model_history;
 mod model_jobs;
 mod model_options;
 mod rollouts;

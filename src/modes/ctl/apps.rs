@@ -1,13 +1,16 @@
-//! `apps`: list, info, create, update, delete, start, stop, restart.
+//! `apps`: list, info, create, update, delete, start, stop, restart, history, rollback, status.
 
 use super::containers::{
     self, ContainerChange, NewContainer, OPTION_FIELDS, parts, put_empty, put_list, put_value,
 };
 use super::failure::Failure;
 use super::flags;
+use super::history::{self, Rollback};
 use super::nouns::About;
 use super::objects::{self, Field, cell, items, pairs, single, variables, yes_or_no};
 use super::session::Session;
+use super::status::Watch;
+use super::wait::Wait;
 use crate::client::{Action, Noun, Object};
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -34,20 +37,33 @@ pub(super) enum Apps {
         yes: bool,
     },
     /// Run an app's replicas
-    Start {
-        /// The app
-        name: String,
-    },
+    Start(Act),
     /// Stop an app's replicas on every device
-    Stop {
-        /// The app
-        name: String,
-    },
+    Stop(Act),
     /// Pull an app's image again and replace its replicas
-    Restart {
+    Restart(Act),
+    /// Show an app's last versions: who made them, when, and what changed
+    History {
         /// The app
         name: String,
     },
+    Rollback(Rollback),
+    /// Show how far the devices are with an app
+    Status {
+        /// The app
+        name: String,
+        #[command(flatten)]
+        watch: Watch,
+    },
+}
+
+/// What is done to a whole app.
+#[derive(Debug, Args)]
+pub(super) struct Act {
+    /// The app
+    name: String,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// Create an app
@@ -63,6 +79,8 @@ pub(super) struct Create {
     container: NewContainer,
     #[command(flatten)]
     replicas: Replicas,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// Change the given fields of an app, and nothing else
@@ -82,6 +100,8 @@ pub(super) struct Update {
     no_ports: bool,
     #[command(flatten)]
     replicas: Replicas,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// What an app has beside its containers' settings.
@@ -188,16 +208,21 @@ impl Apps {
             Self::Create(create) => create.run(session).await,
             Self::Update(update) => update.run(session).await,
             Self::Delete { name, yes } => objects::delete(session, app(&name), yes).await,
-            Self::Start { name } => act(session, &name, Action::Start).await,
-            Self::Stop { name } => act(session, &name, Action::Stop).await,
-            Self::Restart { name } => act(session, &name, Action::Restart).await,
+            Self::Start(act) => act.run(session, Action::Start).await,
+            Self::Stop(act) => act.run(session, Action::Stop).await,
+            Self::Restart(act) => act.run(session, Action::Restart).await,
+            Self::History { name } => history::show(session, app(&name)).await,
+            Self::Rollback(rollback) => rollback.run(session).await,
+            Self::Status { name, watch } => watch.run(session, app(&name)).await,
         }
     }
 }
 
 impl Create {
     async fn run(self, session: &Session) -> Result<(), Failure> {
-        containers::create(session, app(&self.name), self.container, self.replicas.fields()).await
+        let (app, fields) = (app(&self.name), self.replicas.fields());
+        let made = containers::create(session, app, self.container, fields).await?;
+        self.wait.run(session, app, &made).await
     }
 }
 
@@ -205,19 +230,26 @@ impl Update {
     async fn run(self, session: &Session) -> Result<(), Failure> {
         let mut fields = self.replicas.fields();
         put_empty(&mut fields, "starting_ports", self.no_ports);
-        containers::update(session, app(&self.name), self.container, fields).await
+        let app = app(&self.name);
+        let made = containers::update(session, app, self.container, fields).await?;
+        self.wait.run(session, app, &made).await
     }
 }
 
-async fn act(session: &Session, name: &str, action: Action) -> Result<(), Failure> {
-    let done = match action {
-        Action::Start => "started",
-        Action::Stop => "stopped",
-        Action::Restart => "restarted",
-    };
-    match session.client().act(name, action).await {
-        Ok(reply) => session.output().done(&reply, &format!("app `{name}` {done}")),
-        Err(error) => Err(session.explain_about(app(name), error).await),
+impl Act {
+    async fn run(self, session: &Session, action: Action) -> Result<(), Failure> {
+        let name = &self.name;
+        let done = match action {
+            Action::Start => "started",
+            Action::Stop => "stopped",
+            Action::Restart => "restarted",
+        };
+        let reply = match session.client().act(name, action).await {
+            Ok(reply) => reply,
+            Err(error) => return Err(session.explain_about(app(name), error).await),
+        };
+        session.output().done(&reply, &format!("app `{name}` {done}"))?;
+        self.wait.run(session, app(name), &reply.content).await
     }
 }
 
@@ -234,7 +266,7 @@ async fn list(session: &Session) -> Result<(), Failure> {
     .await
 }
 
-fn app(name: &str) -> About<'_> {
+pub(super) fn app(name: &str) -> About<'_> {
     About { noun: Noun::App, name }
 }
 

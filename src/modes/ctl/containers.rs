@@ -207,13 +207,13 @@ pub(super) fn put_value(body: &mut Object, field: &str, value: Option<Value>) {
     }
 }
 
-/// Creates what runs in containers. `body` holds the fields of its own kind.
+/// Creates what runs in containers, and returns it. `own` holds the fields of its own kind.
 pub(super) async fn create(
     session: &Session,
     about: About<'_>,
     container: NewContainer,
     own: Object,
-) -> Result<(), Failure> {
+) -> Result<Object, Failure> {
     let mut body = container.file.read()?;
     put_value(&mut body, "docker_image", container.image.map(Value::String));
     body.extend(own);
@@ -224,13 +224,13 @@ pub(super) async fn create(
     objects::create(session, about, &body).await
 }
 
-/// Changes what runs in containers. `own` holds the changed fields of its own kind.
+/// Changes what runs in containers, and returns it. `own` holds the changed fields of its own kind.
 pub(super) async fn update(
     session: &Session,
     about: About<'_>,
     change: ContainerChange,
     own: Object,
-) -> Result<(), Failure> {
+) -> Result<Object, Failure> {
     let mut body = change.file.read()?;
     put_value(&mut body, "docker_image", change.image.map(Value::String));
     let mut given = own;

@@ -106,12 +106,12 @@ impl CronJobs {
             Self::Create(create) => {
                 let Create { name, schedule, timing, container } = *create;
                 let own = scheduled(schedule, timing);
-                containers::create(session, cron_job(&name), container, own).await
+                containers::create(session, cron_job(&name), container, own).await.map(drop)
             }
             Self::Update(update) => {
                 let Update { name, schedule, timing, container } = *update;
                 let own = scheduled(schedule, timing);
-                containers::update(session, cron_job(&name), container, own).await
+                containers::update(session, cron_job(&name), container, own).await.map(drop)
             }
             Self::Delete { name, yes } => objects::delete(session, cron_job(&name), yes).await,
         }

@@ -1,4 +1,4 @@
-//! `device-groups`: list, info, create, update, delete.
+//! `device-groups`: list, info, create, update, delete, status.
 
 use super::failure::Failure;
 use super::flags;
@@ -7,6 +7,8 @@ use super::lists::{self, List};
 use super::nouns::{About, Words, words};
 use super::objects::{self, Field, cell, items, single};
 use super::session::{Session, flag};
+use super::status::Watch;
+use super::wait::Wait;
 use crate::client::{ClientError, Noun, Object};
 use clap::{Args, Subcommand};
 
@@ -31,6 +33,13 @@ pub(super) enum DeviceGroups {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Show how far the devices of a group are with what it lists
+    Status {
+        /// The device group
+        name: String,
+        #[command(flatten)]
+        watch: Watch,
+    },
 }
 
 /// Create a device group
@@ -45,6 +54,8 @@ pub(super) struct Create {
     apps: NewList<Apps>,
     #[command(flatten)]
     cron_jobs: NewList<CronJobs>,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// Change the apps or the cron jobs of a device group
@@ -59,6 +70,8 @@ pub(super) struct Update {
     apps: ListChange<Apps>,
     #[command(flatten)]
     cron_jobs: ListChange<CronJobs>,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// The apps that its devices run.
@@ -105,6 +118,7 @@ impl DeviceGroups {
             Self::Create(create) => create.run(session).await,
             Self::Update(update) => update.run(session).await,
             Self::Delete { name, yes } => objects::delete(session, group(&name), yes).await,
+            Self::Status { name, watch } => watch.run(session, group(&name)).await,
         }
     }
 }
@@ -116,7 +130,9 @@ impl Create {
         self.cron_jobs.put(&mut body);
         match session.client().create(Noun::DeviceGroup, &self.name, &body).await {
             Ok(reply) => {
-                session.output().done(&reply, &format!("device group `{}` created", self.name))
+                let words = format!("device group `{}` created", self.name);
+                session.output().done(&reply, &words)?;
+                self.wait.run(session, group(&self.name), &reply.content).await
             }
             Err(error) => Err(explain(session, &self.name, &Object::new(), &body, error).await),
         }
@@ -138,7 +154,8 @@ impl Update {
         };
         lists::tell_taken_out(&LISTS, &before, &body, name);
         objects::warn_of_another(group(name), &before, &body, &reply.content);
-        session.output().done(&reply, &format!("device group `{name}` updated"))
+        session.output().done(&reply, &format!("device group `{name}` updated"))?;
+        self.wait.run(session, group(name), &reply.content).await
     }
 }
 

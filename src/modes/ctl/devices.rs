@@ -1,51 +1,78 @@
-//! `devices`: list, info.
+//! `devices`: list, info, delete.
 //!
-//! The API has no devices: what is known of them is what they report. The newest report of each
-//! is what these commands show, and what has not reported for long is not seen.
+//! They are the manager's inventory. A manager that keeps none, as the original, is asked for the
+//! devices' reports instead (see `reported`), which tell less.
 
 use super::failure::Failure;
-use super::objects::{self, Field, cell, single, yes_or_no};
-use super::output;
+use super::nearest::nearest;
+use super::objects::{self, Field, cell, single};
+use super::output::{self, plain_value, printable};
+use super::prompt;
 use super::report;
-use super::reports::LONG_PAGE;
-use super::session::Session;
+use super::reported;
+use super::rollout::is_unknown_route;
+use super::session::{Session, flag};
 use super::times;
-use crate::client::Object;
-use crate::model::{Comparison, ReportQuery};
+use crate::client::{ClientError, Object};
+use crate::model::{DeviceQuery, Standing};
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use serde_json::Value;
 
-/// The most pages that are read for one answer: ten thousand reports, or what five hundred devices
-/// say in ten minutes.
-const MAX_PAGES: u32 = 100;
-/// How far back is looked at first, in seconds: a device says something every half a minute.
-const RECENT: i64 = 600;
+/// The size of a page: the most that the API gives, and still a few megabytes.
+const PAGE: u32 = 500;
+/// The most pages of one command. A million devices are more than anybody reads.
+const MAX_PAGES: u32 = 2_000;
 
-/// Devices: what each last said of itself
+/// Devices: which there are, and how each is
 #[derive(Debug, Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub(super) enum Devices {
     List(List),
-    /// Show what a device last said of itself
+    /// Show how a device is, and what it last said of itself
     Info {
         /// The device's hostname
         hostname: String,
     },
+    /// Forget a device until it is heard of again
+    Delete {
+        /// The device's hostname
+        hostname: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
 }
 
-/// List the devices that have reported of late
+/// List the devices that have been heard of
 #[derive(Debug, Args)]
 #[command(after_help = "\
 TIME is an age such as 10m, 2h or 1d, a time such as 2026-01-31T12:00:00Z, or seconds since 1970.
-At most 10000 reports are read. With `-o json` the newest report of each device is printed.")]
+With `-o json` each page is printed as it came, one after the other. A manager without an inventory,
+as the original's, is asked for reports: of late, unless --seen-since says otherwise.")]
 pub(super) struct List {
     /// Of this device group alone
     #[arg(long, value_name = "NAME")]
     device_group: Option<String>,
-    /// Those that have reported since
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = times::parse)]
-    since: i64,
+    /// In this state alone; with --app, the app's: converged, updating, held, rolled_back, failed,
+    /// away, unknown
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    state: Option<Standing>,
+    /// That run this app, or are to
+    #[arg(long, value_name = "NAME")]
+    app: Option<String>,
+    /// On which this version of the app is up
+    #[arg(long, value_name = "ID", requires = "app")]
+    version: Option<u64>,
+    /// Heard of since
+    #[arg(long, alias = "since", value_name = "TIME", value_parser = times::parse)]
+    seen_since: Option<i64>,
+}
+
+/// A state in which a device can be without a look at what is declared.
+fn state(text: &str) -> Result<Standing, String> {
+    let pairs = vec![("state".to_owned(), text.to_owned())];
+    let query = DeviceQuery::decode(pairs).map_err(super::flags::reason)?;
+    query.state.ok_or_else(|| "is missing".to_owned())
 }
 
 impl Devices {
@@ -53,111 +80,196 @@ impl Devices {
         match self {
             Self::List(list) => list.run(session).await,
             Self::Info { hostname } => info(session, &hostname).await,
+            Self::Delete { hostname, yes } => delete(session, &hostname, yes).await,
         }
     }
 }
 
 impl List {
     async fn run(self, session: &Session) -> Result<(), Failure> {
-        let query = ReportQuery { device_group: self.device_group, ..since(self.since) };
-        let devices = newest(session, query).await?;
-        if !session.output().is_table() {
-            let reports: Vec<Object> = devices.into_values().collect();
-            return output::print(&format!("{}\n", json!({ "data": reports })));
-        }
-        if devices.is_empty() {
-            let time = times::shown(self.since);
-            output::say(&format!("no device has reported since {time}; look back with --since 1d"));
-            return Ok(());
-        }
-        let headings =
-            ["HOSTNAME", "DEVICE GROUP", "LAST REPORT", "APP CONTAINERS", "MEMORY", "DISK", "CPU"];
-        let row = |(hostname, report): (String, Object)| {
-            vec![
-                hostname,
-                cell(&report, "device_group", single),
-                cell(&report, "report_creation_time", report::time),
-                report::count(&report, "apps_containers"),
-                cell(&report, "memory_usage", report::megabytes),
-                cell(&report, "root_disk_usage", report::megabytes),
-                cell(&report, "cpu_usage", report::cpu),
-            ]
+        let mut query = DeviceQuery {
+            page_size: PAGE,
+            device_group: self.device_group,
+            state: self.state,
+            app: self.app,
+            version: self.version,
+            seen_since: self.seen_since,
+            after: None,
         };
-        output::print(&output::table(&headings, devices.into_iter().map(row).collect()))
+        let mut rows = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let reply = match session.client().devices(&query).await {
+                Ok(reply) => reply,
+                Err(error) if is_unknown_route(&error) => return without(session, query).await,
+                Err(error) => return Err(session.explain(&error)),
+            };
+            if session.output().is_table() {
+                rows.extend(reply.content.devices.iter().map(|device| row(device, &query)));
+            } else {
+                session.output().reply(&reply, |_| String::new())?;
+            }
+            let after = reply.content.after;
+            if after.is_none() {
+                return table(session, &query, rows);
+            }
+            if after <= query.after {
+                // To go on would be to go in a circle.
+                return Err(Failure::new("the manager gives the same page of devices again"));
+            }
+            query.after = after;
+        }
+        output::say("warning: there are more devices; ask for less with --device-group");
+        table(session, &query, rows)
     }
+}
+
+/// The same of a manager that keeps no inventory.
+async fn without(session: &Session, query: DeviceQuery) -> Result<(), Failure> {
+    if query.state.is_some() || query.app.is_some() {
+        return Err(Failure::new("this manager keeps no inventory of devices")
+            .hint("without --state and --app it is asked for reports"));
+    }
+    reported::list(session, query.device_group, query.seen_since).await
+}
+
+fn table(session: &Session, query: &DeviceQuery, rows: Vec<Vec<String>>) -> Result<(), Failure> {
+    if !session.output().is_table() {
+        return Ok(());
+    }
+    if rows.is_empty() {
+        output::say("there are no such devices");
+        return Ok(());
+    }
+    let last = if query.app.is_some() { "VERSIONS" } else { "APPS" };
+    let headings = ["HOSTNAME", "DEVICE GROUP", "STATE", "LAST SEEN", last, "REASON"];
+    output::print(&output::table(&headings, rows))
+}
+
+/// A device in a list: of an app that was asked for, how that app is.
+fn row(device: &Object, query: &DeviceQuery) -> Vec<String> {
+    let apps = list_of(device, "apps");
+    let app = query.app.as_deref().and_then(|name| {
+        apps.iter().find(|app| app.get("app_name").and_then(Value::as_str) == Some(name)).copied()
+    });
+    let is_away = device.get("state").and_then(Value::as_str) == Some(Standing::Away.as_str());
+    // A device that is away says nothing of its apps.
+    let about = app.filter(|_| !is_away).unwrap_or(device);
+    let counted = match (app, &query.app) {
+        (Some(app), _) => cell(app, "running_ids", objects::items),
+        (None, Some(_)) => "-".to_owned(),
+        (None, None) => apps.len().to_string(),
+    };
+    vec![
+        cell(device, "hostname", single),
+        cell(device, "device_group", single),
+        cell(about, "state", single),
+        cell(device, "last_seen", report::time),
+        counted,
+        cell(about, "reason", single),
+    ]
+}
+
+fn list_of<'a>(device: &'a Object, key: &str) -> Vec<&'a Object> {
+    let items = device.get(key).and_then(Value::as_array).into_iter().flatten();
+    items.filter_map(Value::as_object).collect()
 }
 
 async fn info(session: &Session, hostname: &str) -> Result<(), Failure> {
-    let of_this = |query| ReportQuery { hostname: Some(hostname.to_owned()), ..query };
-    let mut devices = newest(session, of_this(since(times::now() - RECENT))).await?;
-    if devices.is_empty() {
-        // A device that is gone, or whose clock is wrong: all that is left of it.
-        devices = newest(session, of_this(all())).await?;
+    match session.client().device(hostname).await {
+        Ok(reply) => session.output().reply(&reply, |device| objects::all_fields(device, FIELDS)),
+        Err(error) if is_unknown_route(&error) => reported::info(session, hostname).await,
+        Err(error) => Err(explain(session, hostname, &error).await),
     }
-    let Some(mut report) = devices.remove(hostname) else {
-        return Err(Failure::new(format!("device `{hostname}` has not reported"))
-            .hint("see which have: nebula ctl devices list"));
-    };
-    if !session.output().is_table() {
-        return output::print(&format!("{}\n", Value::Object(report)));
-    }
-    // In place of the containers' raw statistics, and of the configuration that is the group's.
-    let derived = [
-        ("containers", report::containers_by_app(&report)),
-        ("cron_job_containers", report::containers_by_cron_job(&report)),
-    ];
-    for key in ["_id", "current_device_group_config", "apps_containers", "cron_jobs_containers"] {
-        report.shift_remove(key);
-    }
-    for (key, lines) in derived {
-        report.insert(key.to_owned(), lines.into());
-    }
-    output::print(&objects::all_fields(&report, FIELDS))
 }
 
-fn all() -> ReportQuery {
-    ReportQuery { page_size: LONG_PAGE, ..ReportQuery::default() }
-}
-
-fn since(time: i64) -> ReportQuery {
-    ReportQuery { report_creation_time: Some((Comparison::Gte, time)), ..all() }
-}
-
-/// The newest report of each device, by its own clock; of two at once the later on the pages.
-async fn newest(
-    session: &Session,
-    query: ReportQuery,
-) -> Result<BTreeMap<String, Object>, Failure> {
-    let mut devices: BTreeMap<String, Object> = BTreeMap::new();
-    let left = report::follow(session, query, MAX_PAGES, |reply| {
-        for report in reply.content.reports {
-            let Some(hostname) = report.get("hostname").and_then(Value::as_str) else { continue };
-            let is_older = |known: &Object| report::seconds(known) > report::seconds(&report);
-            if !devices.get(hostname).is_some_and(is_older) {
-                devices.insert(hostname.to_owned(), report);
-            }
+async fn delete(session: &Session, hostname: &str, yes: bool) -> Result<(), Failure> {
+    let what = format!("device `{hostname}`");
+    prompt::agree_to_delete(&what, "it is forgotten until it is heard of again", yes)?;
+    match session.client().delete_device(hostname).await {
+        Ok(reply) => session.output().done(&reply, &format!("{what} deleted")),
+        Err(error) if is_unknown_route(&error) => {
+            Err(Failure::new("this manager keeps no inventory of devices"))
         }
-        Ok(())
-    });
-    if left.await?.is_some() {
-        let read = MAX_PAGES * LONG_PAGE;
-        output::say(&format!(
-            "warning: only {read} reports were read, and there are more: the list may lack devices \
-             and newer reports; ask for less with --device-group or --since"
-        ));
+        Err(error) => Err(explain(session, hostname, &error).await),
     }
-    Ok(devices)
+}
+
+/// Says a refusal about one device.
+async fn explain(session: &Session, hostname: &str, error: &ClientError) -> Failure {
+    if flag(error, "device_exists") != Some(false) {
+        return session.explain(error);
+    }
+    let query = DeviceQuery { page_size: PAGE, ..DeviceQuery::default() };
+    let page = session.client().devices(&query).await.map(|reply| reply.content.devices);
+    let name = |device: &Object| Some(device.get("hostname")?.as_str()?.to_owned());
+    let names: Vec<String> = page.unwrap_or_default().iter().filter_map(name).collect();
+    let failure = Failure::new(format!("device `{}` has not been heard of", printable(hostname)));
+    match nearest(hostname, &names) {
+        Some(name) => failure.hint(format!("did you mean `{}`?", printable(name))),
+        None => failure.hint("see which have: nebula ctl devices list"),
+    }
+}
+
+/// `web: converged, version 3, 2 of 2 replicas`, a line for each app.
+fn apps(value: &Value) -> Vec<String> {
+    lines(value, |app| {
+        let up = cell(app, "replicas_up", single);
+        let wanted = cell(app, "replicas_wanted", single);
+        let running = cell(app, "running_ids", objects::items);
+        format!(
+            "{}: {}, {up} of {wanted} replicas up, of version {running}{}",
+            cell(app, "app_name", single),
+            cell(app, "state", single),
+            because(app)
+        )
+    })
+}
+
+fn cron_jobs(value: &Value) -> Vec<String> {
+    lines(value, |job| {
+        let runs = list_of(job, "last_runs");
+        let last = runs.last().map_or_else(
+            || "no run yet".to_owned(),
+            |run| {
+                let (due, outcome) = (cell(run, "due", report::time), cell(run, "outcome", single));
+                format!("last run of {due} {outcome}")
+            },
+        );
+        let (name, state) = (cell(job, "cron_job_name", single), cell(job, "state", single));
+        format!("{name}: {state}, {last}{}", because(job))
+    })
+}
+
+fn because(about: &Object) -> String {
+    about.get("reason").map_or_else(String::new, |reason| format!(" ({})", plain_value(reason)))
+}
+
+fn lines(value: &Value, line: impl Fn(&Object) -> String) -> Vec<String> {
+    match value.as_array().map(Vec::as_slice) {
+        None => single(value),
+        Some([]) => vec!["-".to_owned()],
+        Some(items) => items
+            .iter()
+            .map(|item| item.as_object().map_or_else(|| plain_value(item), &line))
+            .collect(),
+    }
 }
 
 /// A device's fields in the order in which people read them.
 const FIELDS: &[Field] = &[
     ("hostname", single),
     ("device_group", single),
+    ("state", single),
+    ("reason", single),
+    ("reported_state", single),
+    ("last_seen", report::time),
     ("report_creation_time", report::time),
-    ("updated", yes_or_no),
+    ("revision", single),
+    ("apps", apps),
+    ("cron_jobs", cron_jobs),
+    ("worker", super::containers::parts),
+    ("docker", super::containers::parts),
     ("memory_usage", report::megabytes),
     ("root_disk_usage", report::megabytes),
     ("cpu_usage", report::cpu),
-    ("containers", objects::items),
-    ("cron_job_containers", objects::items),
 ];

@@ -7,7 +7,7 @@ use super::output::{Output, plain_value, printable, say, table};
 use super::place::{self, Opened, Place};
 use super::session::Session;
 use crate::client::{Noun, Object as Body, Reply};
-use crate::model::Revision;
+use crate::model::{Author, Revision};
 use crate::store::transfer::{Existing, Import as Batch, MAX_BATCH, Outcome, called, wire};
 use crate::store::{Kind, Object};
 use clap::{Args, ValueHint};
@@ -141,7 +141,9 @@ impl Target {
     async fn import(&self, batch: Batch) -> Result<Vec<Told>, Failure> {
         match self {
             Self::Store(Opened { store, name }) => {
-                let imported = store.import(batch).await.map_err(|error| {
+                // As the manager writes those that are no stored users.
+                let author = Author::new("local:ctl", "import");
+                let imported = store.import(batch, &author).await.map_err(|error| {
                     place::failed(name, error).hint("repeat the import: what is done stays done")
                 })?;
                 let told = |outcome: Outcome| Told {

@@ -11,7 +11,8 @@
 //!
 //! In reading order: `config` who asks whom; `session` one manager and how its refusals are
 //! said; one file a command; `objects` what all nouns have in common, `containers` what apps and
-//! cron jobs have, `lists` what groups have, `report` what reports and devices have; `place` the
+//! cron jobs have, `lists` what groups have, `report` what reports and devices have; `rollout` how far
+//! devices are, which `status` shows and `wait` waits for; `place` the
 //! store that an export or import is of, `export_file` its file, `new_file` how files are written;
 //! `flags` the fields; `output` and `failure` what people read.
 
@@ -29,6 +30,7 @@ mod export_file;
 mod failure;
 mod flags;
 mod from_file;
+mod history;
 mod import;
 mod list_flags;
 mod lists;
@@ -42,15 +44,20 @@ mod option_flags;
 mod output;
 mod ping;
 mod place;
+mod progress;
 mod prompt;
 mod prune;
 mod report;
+mod reported;
 mod reports;
+mod rollout;
 mod session;
 mod simulate;
+mod status;
 mod times;
 mod user_groups;
 mod users;
+mod wait;
 
 use crate::config::Environment;
 use clap::{Args, Subcommand};
@@ -86,7 +93,7 @@ enum Command {
     /// User groups: what their members may do
     #[command(subcommand)]
     UserGroups(user_groups::UserGroups),
-    /// Devices: what each last said of itself
+    /// Devices: which there are, and how each is
     #[command(subcommand)]
     Devices(devices::Devices),
     /// Reports: what devices say of themselves at each check-in

@@ -93,30 +93,33 @@ pub(super) fn all_fields(object: &Object, known: &[Field]) -> String {
     output::fields(fields)
 }
 
-/// Creates an object.
+/// Creates an object, and returns it.
 pub(super) async fn create(
     session: &Session,
     about: About<'_>,
     body: &Object,
-) -> Result<(), Failure> {
+) -> Result<Object, Failure> {
     let About { noun, name } = about;
     match session.client().create(noun, name, body).await {
         Ok(reply) => {
-            session.output().done(&reply, &format!("{} `{name}` created", words(noun).one))
+            session.output().done(&reply, &format!("{} `{name}` created", words(noun).one))?;
+            Ok(reply.content)
         }
         Err(error) => Err(session.explain_about(about, error).await),
     }
 }
 
-/// Changes an object that was `read` before, if it was.
+/// Changes an object that was `read` before, if it was, and returns it.
 pub(super) async fn update(
     session: &Session,
     about: About<'_>,
     body: &Object,
     read: Option<&Object>,
-) -> Result<(), Failure> {
+) -> Result<Object, Failure> {
     let reply = send_update(session, about, body, read).await?;
-    session.output().done(&reply, &format!("{} `{}` updated", words(about.noun).one, about.name))
+    let words = format!("{} `{}` updated", words(about.noun).one, about.name);
+    session.output().done(&reply, &words)?;
+    Ok(reply.content)
 }
 
 /// The same without a word of success.
@@ -172,17 +175,7 @@ pub(super) fn warn_of_another(about: About<'_>, read: &Object, sent: &Object, no
 pub(super) async fn delete(session: &Session, about: About<'_>, yes: bool) -> Result<(), Failure> {
     let About { noun, name } = about;
     let Words { one: what, deletion, .. } = words(noun);
-    if !yes {
-        if !prompt::is_possible() {
-            return Err(Failure::new(format!(
-                "{what} `{name}` was not deleted: nobody can be asked"
-            ))
-            .hint("say --yes to delete without a question"));
-        }
-        if !prompt::confirm(&format!("Delete {what} `{name}`? ({deletion})"))? {
-            return Err(Failure::new(format!("{what} `{name}` was not deleted")));
-        }
-    }
+    prompt::agree_to_delete(&format!("{what} `{name}`"), deletion, yes)?;
     match session.client().delete(noun, name).await {
         Ok(reply) => session.output().done(&reply, &format!("{what} `{name}` deleted")),
         Err(error) => Err(session.explain_about(about, error).await),

@@ -13,12 +13,27 @@ const CTRL_U: u8 = 0x15;
 const MAX_ANSWER_LENGTH: usize = 64 * 1024;
 
 /// True when somebody can be asked.
-pub(super) fn is_possible() -> bool {
+fn is_possible() -> bool {
     std::io::stdin().is_terminal()
 }
 
+/// Asks whether something is to be deleted, unless that was said with `yes`.
+pub(super) fn agree_to_delete(what: &str, deletion: &str, yes: bool) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    if !is_possible() {
+        return Err(Failure::new(format!("{what} was not deleted: nobody can be asked"))
+            .hint("say --yes to delete without a question"));
+    }
+    if !confirm(&format!("Delete {what}? ({deletion})"))? {
+        return Err(Failure::new(format!("{what} was not deleted")));
+    }
+    Ok(())
+}
+
 /// Asks for yes or no; everything but yes is no.
-pub(super) fn confirm(question: &str) -> Result<bool, Failure> {
+fn confirm(question: &str) -> Result<bool, Failure> {
     let answer = line(&format!("{question} [y/N] "))?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

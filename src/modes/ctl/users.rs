@@ -159,7 +159,7 @@ impl Create {
 impl Update {
     async fn run(self, session: &Session) -> Result<(), Failure> {
         let body = self.secrets.body(&self.name)?;
-        objects::update(session, user(&self.name), &body, None).await
+        objects::update(session, user(&self.name), &body, None).await.map(drop)
     }
 }
 

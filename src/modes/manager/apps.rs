@@ -6,7 +6,7 @@ use super::body::{ObjectName, Payload};
 use super::declarations::Change;
 use super::objects::{exists, new_name, refuse_existing, refuse_missing, unknown};
 use super::reply::{Answer, Refusal, accepted, ok};
-use crate::model::{App, AppFields, Identity, Unknown};
+use crate::model::{App, AppFields, Fields, Identity, Unknown};
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
@@ -106,6 +106,42 @@ pub(super) async fn restart(
         running.then_some(()).ok_or(Refusal::flag("running_before_restart", false))
     })
     .await
+}
+
+/// `GET /apps/N/history`
+pub(super) async fn history(
+    State(manager): State<Arc<Shared>>,
+    ObjectName(name): ObjectName,
+) -> Answer {
+    let history = manager.declarations.store().history(&name).await?;
+    history.map(|history| ok(&history)).ok_or_else(unknown::<App>)
+}
+
+/// `POST /apps/N/rollback`
+pub(super) async fn rollback(
+    State(manager): State<Arc<Shared>>,
+    Extension(who): Extension<Principal>,
+    ObjectName(name): ObjectName,
+    body: Payload,
+) -> Answer {
+    let history = manager.declarations.store().history(&name).await?;
+    let history = history.ok_or_else(unknown::<App>)?;
+    let app_id = wanted_version(&body)?;
+    // A version that comes in between is the newest one, and so none to go back to.
+    let edit = move |app: App| Ok(history.rolled_back(&app, app_id)?);
+    let change = Change::new(&who, "rollback", &name);
+    Ok(accepted(&manager.declarations.change(change, unknown::<App>, edit).await?))
+}
+
+/// The version that a rollback's body asks for; none says which.
+fn wanted_version(body: &Payload) -> Result<Option<u64>, Refusal> {
+    let mut fields = Fields::new(body.fields()?.clone());
+    let app_id = fields.take("app_id", |value| {
+        let whole = value.as_u64().filter(|id| *id > 0);
+        whole.ok_or_else(|| "must be the id of a version, a whole number above 0".to_owned())
+    });
+    fields.finish(Unknown::Refuse, &["app_id"])?;
+    Ok(app_id)
 }
 
 /// Every change of an app makes its id one higher, and answers 202 with the app.

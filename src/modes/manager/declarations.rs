@@ -7,7 +7,7 @@
 use super::auth::{Authenticator, Principal};
 use super::info::InfoCache;
 use super::reply::Refusal;
-use crate::model::{DeviceGroup, Revision};
+use crate::model::{Author, DeviceGroup, Revision};
 use crate::store::transfer::{Import, Imported};
 use crate::store::{Cause, Kind, Noun, Store, StoreError, Told, Written};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(super) struct Memories {
     pub(super) auth: Arc<Authenticator>,
 }
 
-/// Who changes what, for the log.
+/// Who changes what, for the log and for the versions that the store keeps.
 #[derive(Debug, Clone)]
 pub(super) struct Change {
     pub(super) who: Principal,
@@ -68,7 +68,7 @@ impl Declarations {
     ) -> Result<T, Refusal> {
         let here = self.clone();
         self.to_the_end(async move {
-            match here.store.create(object).await {
+            match here.store.create(object, &change.author()).await {
                 Ok(written) => Ok(here.wrote(&change, written)),
                 Err(StoreError::AlreadyExists) => Err(exists),
                 Err(error) => Err(error.into()),
@@ -94,7 +94,7 @@ impl Declarations {
                     return Err(unknown());
                 };
                 let expected = object.revision();
-                match here.store.update(edit(object)?, expected).await {
+                match here.store.update(edit(object)?, expected, &change.author()).await {
                     Ok(written) => return Ok(here.wrote(&change, written)),
                     Err(StoreError::Conflict) => {}
                     Err(StoreError::NotFound) => return Err(unknown()),
@@ -146,7 +146,7 @@ impl Declarations {
     ) -> Result<Imported, Refusal> {
         let (here, who) = (self.clone(), who.clone());
         self.to_the_end(async move {
-            let imported = here.store.import(import).await?;
+            let imported = here.store.import(import, &Author::new(who.name(), "import")).await?;
             if let Some(revision) = imported.revision {
                 here.told(&Told::Everything { revision });
                 let objects = imported.outcomes.len();
@@ -215,5 +215,10 @@ impl Change {
     /// A change of an object by a principal.
     pub(super) fn new(who: &Principal, what: &'static str, name: &str) -> Self {
         Self { who: who.clone(), what, name: name.to_owned() }
+    }
+
+    /// The same for the store.
+    fn author(&self) -> Author {
+        Author::new(self.who.name(), self.what)
     }
 }

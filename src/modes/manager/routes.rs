@@ -242,6 +242,26 @@ fn app_operations() -> Vec<Operation> {
         .answers(202, app())
         .refuses(403, unknown())
         .refuses(403, flag("running_before_restart", false)),
+        Operation::new(
+            "app_history",
+            (Get, "/api/v2/apps/{name}/history"),
+            READ_APP,
+            apps::history,
+        )
+        .says("The app's last versions, the newest first, without values of variables.")
+        .answers(200, schema("AppHistory"))
+        .refuses(403, unknown()),
+        Operation::new(
+            "rollback_app",
+            (Post, "/api/v2/apps/{name}/rollback"),
+            WRITE_APP,
+            apps::rollback,
+        )
+        .says("Goes back to an earlier version in all but whether the app runs.")
+        .may_take(schema("Rollback"))
+        .answers(202, app())
+        .refuses(400, schema("Invalid"))
+        .refuses(403, unknown()),
     ]);
     all.push(
         Operation::new("app_status", (Get, "/api/v2/apps/{name}/status"), READ_APP, status::of_app)

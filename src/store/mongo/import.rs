@@ -15,6 +15,7 @@ use super::documents::{
     to_document, to_object, unchanged, write as write_raw,
 };
 use super::write::{AsyncWork, Touched, Write};
+use crate::model::Author;
 use futures_util::TryStreamExt;
 use mongodb::ClientSession;
 use mongodb::bson::oid::ObjectId;
@@ -25,28 +26,43 @@ use std::sync::Arc;
 const OPERATION: &str = "import objects";
 
 impl Connection {
-    pub(super) async fn import(self: &Arc<Self>, import: Import) -> Result<Imported, StoreError> {
-        self.to_the_end(OPERATION, import).await
+    pub(super) async fn import(
+        self: &Arc<Self>,
+        import: Import,
+        author: &Author,
+    ) -> Result<Imported, StoreError> {
+        self.to_the_end(OPERATION, Take { import, author: author.clone() }).await
     }
 }
 
-impl AsyncWork<Imported> for Import {
+/// An import that is done to its end.
+struct Take {
+    import: Import,
+    author: Author,
+}
+
+impl AsyncWork<Imported> for Take {
     async fn run(self, connection: &Connection) -> Result<Imported, StoreError> {
+        let Self { import, author } = self;
         let (prepared, mut session) = connection.begin_reading().await?;
         let mut found = Found::default();
         for kind in Kind::ALL {
-            found.read(kind, &self.objects, &prepared, &mut session).await?;
+            found.read(kind, &import.objects, &prepared, &mut session).await?;
         }
         let can_exchange = prepared.deployment.is_replicated;
-        let judged: Vec<(Outcome, Step)> =
-            self.objects.iter().map(|object| found.judge(&self, object, can_exchange)).collect();
-        if let Some(imported) = unwritten(&self, &judged) {
+        let judged: Vec<(Outcome, Step)> = import
+            .objects
+            .iter()
+            .map(|object| found.judge(&import, object, can_exchange))
+            .collect();
+        if let Some(imported) = unwritten(&import, &judged) {
             return Ok(imported);
         }
-        let mut write = connection.begin_above(self.above).await?;
+        let mut write = connection.begin_above(import.above).await?;
         let (mut stamped, mut gone, mut tally) = (Vec::new(), Vec::new(), Tally::default());
+        let mut made = Vec::new();
         for kind in Kind::ALL {
-            let of_kind = self.objects.iter().zip(&judged).filter(|(o, _)| o.kind() == kind);
+            let of_kind = import.objects.iter().zip(&judged).filter(|(o, _)| o.kind() == kind);
             let mut work = Work::default();
             for (object, (_, step)) in of_kind {
                 work.add(object, *step, found.documents.get(&key(object)), &write)?;
@@ -57,9 +73,15 @@ impl AsyncWork<Imported> for Import {
             tally.add(work.tally);
             gone.extend(work.exchanged.iter().filter_map(|(old, _)| old.get_object_id(ID).ok()));
             stamped.push((kind, doc! { ID: { "$in": &work.written } }));
+            if kind == Kind::App {
+                made = std::mem::take(&mut work.made);
+                let there = doc! { ID: { "$in": made.iter().map(id).collect::<Vec<_>>() } };
+                write.complete_all(there, false).await?;
+            }
             work.run(kind, &mut write).await?;
         }
-        let touched = Touched::everything(gone, tally);
+        write.forget(&gone).await?;
+        let touched = Touched::everything(gone, tally, (&made, &author));
         let revision = write.end(connection, &stamped, &touched).await?;
         let outcomes = judged.into_iter().map(|(outcome, _)| outcome).collect();
         Ok(Imported { outcomes, revision: Some(revision) })
@@ -147,6 +169,8 @@ struct Work {
     tally: Tally,
     /// The ids of all that have the write's first revision afterwards.
     written: Vec<Bson>,
+    /// What is there otherwise than before.
+    made: Vec<Object>,
 }
 
 impl Work {
@@ -185,6 +209,7 @@ impl Work {
             self.tally.subtract(Tally::of(object.kind(), there));
         }
         self.tally.add(Tally::of(object.kind(), &new()?));
+        self.made.push(object.clone());
         self.written.push(id(object).into());
         Ok(())
     }

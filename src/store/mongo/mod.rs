@@ -4,7 +4,8 @@
 //! without transactions, which a lone server does not have and which hold locks for a minute when
 //! their manager dies: a write takes a revision, changes its document if that still has the
 //! revision by which it was read, takes a second revision and stamps the document with it, and
-//! notes in `nebula_changes` what it touched. Whoever sees the second revision sees the change.
+//! notes in `nebula_changes` what it touched. Whoever sees the second revision sees the change. The
+//! version of an app that it makes is kept in between (see `history`).
 //!
 //! Invariants: what was acknowledged is on the disks of most members; a read never shows less than
 //! what this process wrote before; a [`GroupSnapshot`] is one moment; a write that its manager did
@@ -15,6 +16,7 @@ mod changes;
 pub(super) mod connection;
 mod documents;
 mod export;
+mod history;
 mod import;
 mod prepare;
 mod snapshot;
@@ -26,7 +28,7 @@ use super::{
     Written,
 };
 use crate::config::Mongo;
-use crate::model::{DeviceGroup, Revision, Secret};
+use crate::model::{AppHistory, Author, DeviceGroup, Revision, Secret};
 use async_trait::async_trait;
 use connection::{Connection, Prepared, failed};
 pub(super) use documents::write as write_document;
@@ -169,12 +171,21 @@ impl Store for MongoStore {
         .await
     }
 
-    async fn insert(&self, object: Object) -> Result<Written, StoreError> {
-        self.connection.insert(object).await
+    async fn insert(&self, object: Object, author: &Author) -> Result<Written, StoreError> {
+        self.connection.insert(object, author).await
     }
 
-    async fn replace(&self, object: Object, expected: Revision) -> Result<Written, StoreError> {
-        self.connection.replace(object, expected).await
+    async fn replace(
+        &self,
+        object: Object,
+        expected: Revision,
+        author: &Author,
+    ) -> Result<Written, StoreError> {
+        self.connection.replace(object, expected, author).await
+    }
+
+    async fn history(&self, app: &str) -> Result<Option<AppHistory>, StoreError> {
+        within("read a history", self.connection.history(app)).await
     }
 
     async fn delete(&self, kind: Kind, name: &str) -> Result<Written<()>, StoreError> {
@@ -235,7 +246,7 @@ impl Store for MongoStore {
         self.connection.export(&to).await
     }
 
-    async fn import(&self, import: Import) -> Result<Imported, StoreError> {
-        self.connection.import(import).await
+    async fn import(&self, import: Import, author: &Author) -> Result<Imported, StoreError> {
+        self.connection.import(import, author).await
     }
 }

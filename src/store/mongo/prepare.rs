@@ -7,6 +7,7 @@
 use super::super::{Kind, StoreError};
 use super::connection::failed;
 use super::documents::{ID, REVISION, collection, list_key, name_key, number};
+use super::history;
 use super::write::CHANGES;
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
@@ -55,6 +56,8 @@ pub(super) async fn make_indexes(database: &Database) -> Result<(), StoreError> 
         }
         ensure(database, collection(kind), &keys).await?;
     }
+    let versions = Index { key: history::UID, is_unique: false, expires: None };
+    ensure(database, history::HISTORY, &[versions]).await?;
     let expires = Some(CHANGES_KEPT);
     ensure(database, CHANGES, &[Index { key: "at", is_unique: false, expires }]).await
 }

@@ -12,7 +12,7 @@ use super::documents::{
 };
 use super::prepare::make_indexes;
 use super::{PATIENCE, groups_of, within};
-use crate::model::{DeviceGroup, Revision, Uid};
+use crate::model::{Author, DeviceGroup, Revision, Uid};
 use crate::store::Noun;
 use futures_util::TryStreamExt;
 use mongodb::ClientSession;
@@ -61,6 +61,15 @@ pub(super) struct Touched<'a> {
     ordered: Vec<ObjectId>,
     /// By how much it changed what there is.
     tally: Tally,
+    /// Objects of which it made new versions, under their uids, and by whom.
+    made: Option<(&'a [Object], &'a Author)>,
+}
+
+/// What is known of a write of one object beside the object.
+struct By<'a> {
+    id: ObjectId,
+    tally: Tally,
+    author: &'a Author,
 }
 
 impl Connection {
@@ -81,16 +90,22 @@ impl Connection {
         within(operation, async { task.await.unwrap_or_else(stopped) }).await
     }
 
-    pub(super) async fn insert(self: &Arc<Self>, object: Object) -> Result<Written, StoreError> {
-        self.to_the_end("add an object", Insert(object)).await
+    pub(super) async fn insert(
+        self: &Arc<Self>,
+        object: Object,
+        author: &Author,
+    ) -> Result<Written, StoreError> {
+        self.to_the_end("add an object", Insert(object, author.clone())).await
     }
 
     pub(super) async fn replace(
         self: &Arc<Self>,
         object: Object,
         expected: Revision,
+        author: &Author,
     ) -> Result<Written, StoreError> {
-        self.to_the_end("replace an object", Replace(object, expected)).await
+        let replace = Replace { object, expected, author: author.clone() };
+        self.to_the_end("replace an object", replace).await
     }
 
     pub(super) async fn delete(
@@ -135,15 +150,19 @@ pub(super) trait AsyncWork<T>: Send + 'static {
     fn run(self, connection: &Connection) -> impl Future<Output = Result<T, StoreError>> + Send;
 }
 
-struct Insert(Object);
-struct Replace(Object, Revision);
+struct Insert(Object, Author);
+struct Replace {
+    object: Object,
+    expected: Revision,
+    author: Author,
+}
 struct Delete(Kind, String);
 struct PruneAll;
 struct Order(Unordered);
 
 impl AsyncWork<Written> for Insert {
     async fn run(self, connection: &Connection) -> Result<Written, StoreError> {
-        let object = self.0;
+        let Self(object, author) = self;
         let (kind, name) = (object.kind(), object.name().to_owned());
         let operation = "add an object";
         let mut write = connection.begin().await?;
@@ -159,13 +178,14 @@ impl AsyncWork<Written> for Insert {
             Err(error) if is_duplicate(&error) => return Err(StoreError::AlreadyExists),
             Err(error) => return Err(failed(operation)(error)),
         }
-        write.end_of_one(connection, object, id, Tally::of(kind, &document)).await
+        let by = By { id, tally: Tally::of(kind, &document), author: &author };
+        write.end_of_one(connection, object, by).await
     }
 }
 
 impl AsyncWork<Written> for Replace {
     async fn run(self, connection: &Connection) -> Result<Written, StoreError> {
-        let Self(object, expected) = self;
+        let Self { object, expected, author } = self;
         let (kind, name) = (object.kind(), object.name().to_owned());
         let operation = "replace an object";
         let mut write = connection.begin().await?;
@@ -176,6 +196,9 @@ impl AsyncWork<Written> for Replace {
             return Err(StoreError::Conflict);
         }
         let id = old.get_object_id(ID).map_err(|_| StoreError::Conflict)?;
+        if kind == Kind::App {
+            write.complete(&old).await?;
+        }
         let mut new = to_document(&object, id, write.first)?;
         keep_unknown_keys(&mut new, &old, kind);
         let replaced = write
@@ -190,7 +213,7 @@ impl AsyncWork<Written> for Replace {
         }
         let mut tally = Tally::of(kind, &new);
         tally.subtract(Tally::of(kind, &old));
-        write.end_of_one(connection, object, id, tally).await
+        write.end_of_one(connection, object, By { id, tally, author: &author }).await
     }
 }
 
@@ -219,6 +242,9 @@ impl AsyncWork<Written<()>> for Delete {
         let deleted = objects.delete_one(doc! { ID: id }).session(&mut write.session).await;
         if deleted.map_err(failed(operation))?.deleted_count == 0 {
             return Err(StoreError::NotFound);
+        }
+        if kind == Kind::App {
+            write.forget(&[id]).await?;
         }
         let mut touched = Touched::object(kind, &name, &device_groups);
         touched.gone = vec![id];
@@ -276,6 +302,9 @@ impl AsyncWork<Revision> for Order {
                 Some(ids) => doc! { ID: { "$in": ids } },
                 None => continue,
             };
+            if kind == Kind::App {
+                write.complete_all(filter.clone(), self.0.everything).await?;
+            }
             let stamp = doc! { "$set": { REVISION: signed(write.first) } };
             write
                 .prepared
@@ -307,15 +336,18 @@ impl Write {
         mut self,
         connection: &Connection,
         object: Object,
-        id: ObjectId,
-        tally: Tally,
+        By { id, tally, author }: By<'_>,
     ) -> Result<Written, StoreError> {
         let (kind, name) = (object.kind(), object.name().to_owned());
         let device_groups = self.device_groups(kind, &name).await?;
+        let uid = Uid::from_bytes(id.bytes());
+        let made = [object.identified(Some((uid, self.first)))];
         let mut touched = Touched::object(kind, &name, &device_groups);
         touched.tally = tally;
+        touched.made = Some((&made, author));
         let revision = self.end(connection, &[(kind, doc! { ID: id })], &touched).await?;
-        let object = object.identified(Some((Uid::from_bytes(id.bytes()), revision)));
+        let [object] = made;
+        let object = object.identified(Some((uid, revision)));
         Ok(Written { object, revision, device_groups })
     }
 
@@ -331,6 +363,10 @@ impl Write {
         // of a note would look to every manager as if it were behind, until the next write.
         let concern = WriteConcern::majority();
         let last = take_revision(&self.prepared, &mut self.session, self.first, concern).await?;
+        // Before the stamp, so that whoever finds the write half-way knows by which revision.
+        if let Some((objects, author)) = touched.made {
+            self.keep(objects, last, author).await?;
+        }
         for (kind, filter) in stamped {
             let mut filter = filter.clone();
             filter.insert(REVISION, signed(self.first));
@@ -355,9 +391,13 @@ impl Write {
 }
 
 impl<'a> Touched<'a> {
-    /// Anything, with what is no more.
-    pub(super) fn everything(gone: Vec<ObjectId>, tally: Tally) -> Self {
-        Self { gone, tally, ..Self::default() }
+    /// Anything, with what is no more and what is new.
+    pub(super) fn everything(
+        gone: Vec<ObjectId>,
+        tally: Tally,
+        made: (&'a [Object], &'a Author),
+    ) -> Self {
+        Self { gone, tally, made: Some(made), ..Self::default() }
     }
 
     fn object(kind: Kind, name: &'a str, device_groups: &'a [String]) -> Self {

@@ -5,7 +5,8 @@ use super::super::{
     GroupSnapshot, Kind, KnownGroups, MAX_SNAPSHOT_BYTES, Noun, Object, SeenGroup, StoreError,
     UserSnapshot, Written,
 };
-use crate::model::{DeviceGroup, Revision, Uid, User, UserGroup};
+use super::history;
+use crate::model::{Author, DeviceGroup, Revision, Uid, User, UserGroup};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -39,7 +40,11 @@ pub(super) fn get(db: &Connection, kind: Kind, name: &str) -> Result<Option<Obje
 }
 
 /// Adds an object.
-pub(super) fn insert(db: &Connection, object: Object) -> Result<Written, StoreError> {
+pub(super) fn insert(
+    db: &Connection,
+    object: Object,
+    author: &Author,
+) -> Result<Written, StoreError> {
     let uid = Uid::from_bytes(bson::oid::ObjectId::new().bytes());
     let revision = next_revision(db)?;
     let body = object.to_body().map_err(|e| StoreError::unavailable("encode an object", e))?;
@@ -56,7 +61,9 @@ pub(super) fn insert(db: &Connection, object: Object) -> Result<Written, StoreEr
         return Err(StoreError::AlreadyExists);
     }
     set_members(db, &object).map_err(failed("keep a group's members"))?;
-    written(db, object, uid, revision)
+    let written = written(db, object, uid, revision)?;
+    history::add(db, &written.object, author)?;
+    Ok(written)
 }
 
 /// Replaces an object whose revision is still the expected one.
@@ -64,6 +71,7 @@ pub(super) fn replace(
     db: &Connection,
     object: Object,
     expected: Revision,
+    author: &Author,
 ) -> Result<Written, StoreError> {
     let Some((uid, found)) = identity(db, object.kind(), object.name())? else {
         return Err(StoreError::NotFound);
@@ -71,6 +79,7 @@ pub(super) fn replace(
     if found != expected {
         return Err(StoreError::Conflict);
     }
+    history::complete(db, object.kind(), object.name())?;
     let revision = next_revision(db)?;
     let body = object.to_body().map_err(|e| StoreError::unavailable("encode an object", e))?;
     let write = || {
@@ -83,14 +92,17 @@ pub(super) fn replace(
     };
     write().map_err(failed("replace an object"))?;
     set_members(db, &object).map_err(failed("keep a group's members"))?;
-    written(db, object, uid, revision)
+    let written = written(db, object, uid, revision)?;
+    history::add(db, &written.object, author)?;
+    Ok(written)
 }
 
 /// Removes an object, whether or not this version can read it.
 pub(super) fn delete(db: &Connection, kind: Kind, name: &str) -> Result<Written<()>, StoreError> {
-    if identity(db, kind, name)?.is_none() {
+    let Some((uid, _)) = identity(db, kind, name)? else {
         return Err(StoreError::NotFound);
-    }
+    };
+    history::forget(db, uid)?;
     let revision = next_revision(db)?;
     let device_groups = groups_of(db, kind, name)?;
     let write = || {
@@ -127,7 +139,8 @@ pub(super) fn prune_all(db: &Connection) -> Result<Written<Vec<DeviceGroup>>, St
         let Some(mut group) = group else { continue };
         let expected = group.revision();
         group.prune_id = group.prune_id.saturating_add(1);
-        let written = replace(db, group.into(), expected)?;
+        // Nobody is asked for, because groups have no kept versions.
+        let written = replace(db, group.into(), expected, &Author::elsewhere())?;
         last = written.revision;
         pruned.extend(DeviceGroup::from_object(written.object));
         device_groups.push(name);
@@ -259,7 +272,7 @@ pub(super) fn next_revision(db: &Connection) -> Result<Revision, StoreError> {
     Ok(Revision(revision.unsigned_abs()))
 }
 
-fn identity(
+pub(super) fn identity(
     db: &Connection,
     kind: Kind,
     name: &str,

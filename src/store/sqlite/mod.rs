@@ -9,6 +9,7 @@
 //! waits for it any more, so no write is ever half done.
 
 mod documents;
+mod history;
 pub(super) mod open;
 mod transfer;
 
@@ -19,7 +20,7 @@ use super::{
     Cause, Changes, GroupSnapshot, Kind, KnownGroups, Object, Store, StoreError, UserSnapshot,
     Written,
 };
-use crate::model::{DeviceGroup, Revision};
+use crate::model::{AppHistory, Author, DeviceGroup, Revision};
 use async_trait::async_trait;
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
@@ -117,12 +118,25 @@ impl Store for SqliteStore {
         self.read("read an object", move |db| documents::get(db, kind, &name)).await
     }
 
-    async fn insert(&self, object: Object) -> Result<Written, StoreError> {
-        self.write("add an object", move |db| documents::insert(db, object)).await
+    async fn insert(&self, object: Object, author: &Author) -> Result<Written, StoreError> {
+        let author = author.clone();
+        self.write("add an object", move |db| documents::insert(db, object, &author)).await
     }
 
-    async fn replace(&self, object: Object, expected: Revision) -> Result<Written, StoreError> {
-        self.write("replace an object", move |db| documents::replace(db, object, expected)).await
+    async fn replace(
+        &self,
+        object: Object,
+        expected: Revision,
+        author: &Author,
+    ) -> Result<Written, StoreError> {
+        let author = author.clone();
+        self.write("replace an object", move |db| documents::replace(db, object, expected, &author))
+            .await
+    }
+
+    async fn history(&self, app: &str) -> Result<Option<AppHistory>, StoreError> {
+        let app = app.to_owned();
+        self.read("read a history", move |db| history::read(db, &app)).await
     }
 
     async fn delete(&self, kind: Kind, name: &str) -> Result<Written<()>, StoreError> {
@@ -186,8 +200,9 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn import(&self, import: Import) -> Result<Imported, StoreError> {
-        self.write("import objects", move |db| transfer::import(db, &import)).await
+    async fn import(&self, import: Import, author: &Author) -> Result<Imported, StoreError> {
+        let author = author.clone();
+        self.write("import objects", move |db| transfer::import(db, &import, &author)).await
     }
 }
 

@@ -21,7 +21,7 @@ pub(in crate::store) const LOG_LIMIT_BYTES: i64 = 64 << 20;
 
 /// The schema's steps. A file's `user_version` says how many it has taken; a step that was
 /// released is never changed, the next one mends it.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE documents (
         kind TEXT NOT NULL,
@@ -59,6 +59,19 @@ const MIGRATIONS: [&str; 2] = [
     -- Whose token a token is, as far as it says so itself.
     ALTER TABLE documents ADD COLUMN token_id TEXT;
     CREATE INDEX token_owners ON documents (token_id, name) WHERE kind = 'user';
+",
+    "
+    -- The last versions of each app, as they were written, and by whom.
+    CREATE TABLE history (
+        uid BLOB NOT NULL,
+        revision INTEGER NOT NULL,
+        app_id INTEGER NOT NULL,
+        time INTEGER NOT NULL,
+        who TEXT NOT NULL,
+        what TEXT NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (uid, revision)
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 

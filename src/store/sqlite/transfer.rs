@@ -4,8 +4,11 @@ use super::super::transfer::{
     Exported, Import, Imported, Step, There, Unreadable, judge, unwritten,
 };
 use super::super::{Kind, Object, StoreError};
-use super::documents::{failed, get, last_revision, next_revision, set_members, signed, strings};
-use crate::model::{Revision, Uid};
+use super::documents::{
+    failed, get, identity, last_revision, next_revision, set_members, signed, strings,
+};
+use super::history;
+use crate::model::{Author, Revision, Uid};
 use crate::store::Cause;
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
@@ -34,7 +37,11 @@ pub(super) fn export(db: &Connection, to: &Sender<Exported>) -> Result<Revision,
 }
 
 /// Takes a batch over.
-pub(super) fn import(db: &Connection, import: &Import) -> Result<Imported, StoreError> {
+pub(super) fn import(
+    db: &Connection,
+    import: &Import,
+    author: &Author,
+) -> Result<Imported, StoreError> {
     let mut holders: HashMap<Kind, HashMap<[u8; 12], String>> = HashMap::new();
     let mut judged = Vec::with_capacity(import.objects.len());
     for object in &import.objects {
@@ -60,7 +67,7 @@ pub(super) fn import(db: &Connection, import: &Import) -> Result<Imported, Store
     let revision = next_revision(db)?;
     for (object, (_, step)) in import.objects.iter().zip(&judged) {
         match step {
-            Step::Insert | Step::Replace => put(db, object, revision)?,
+            Step::Insert | Step::Replace => put(db, object, revision, author)?,
             Step::Raise => raise(db, object, revision).map_err(failed("raise a revision"))?,
             Step::Leave => {}
         }
@@ -84,7 +91,19 @@ fn uids(db: &Connection, kind: Kind) -> Result<HashMap<[u8; 12], String>, StoreE
     read().map_err(failed("list uids"))
 }
 
-fn put(db: &Connection, object: &Object, revision: Revision) -> Result<(), StoreError> {
+fn put(
+    db: &Connection,
+    object: &Object,
+    revision: Revision,
+    author: &Author,
+) -> Result<(), StoreError> {
+    let uid = uid(object);
+    if identity(db, object.kind(), object.name())?.is_some_and(|(there, _)| there == uid) {
+        history::complete(db, object.kind(), object.name())?;
+    } else {
+        // What the one that goes has had goes with it.
+        history::forget_named(db, object.kind(), object.name())?;
+    }
     let body = object.to_body().map_err(|e| StoreError::unavailable("encode an object", e))?;
     let write = || {
         let mut put = db.prepare_cached(
@@ -94,11 +113,11 @@ fn put(db: &Connection, object: &Object, revision: Revision) -> Result<(), Store
              token_id = excluded.token_id",
         )?;
         let (kind, token_id) = (object.kind().as_str(), object.token_id());
-        let uid = uid(object).bytes();
-        put.execute(params![kind, object.name(), uid, signed(revision), body, token_id])?;
+        put.execute(params![kind, object.name(), uid.bytes(), signed(revision), body, token_id])?;
         set_members(db, object)
     };
-    write().map_err(failed("take an object over"))
+    write().map_err(failed("take an object over"))?;
+    history::add(db, &object.clone().identified(Some((uid, revision))), author)
 }
 
 fn raise(db: &Connection, object: &Object, revision: Revision) -> rusqlite::Result<()> {

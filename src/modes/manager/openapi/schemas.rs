@@ -5,7 +5,7 @@
 //! the description of the field says so.
 
 use super::{container_options, devices};
-use crate::model::MAX_LIST_ITEMS;
+use crate::model::{MAX_LIST_ITEMS, MAX_VERSIONS};
 use crate::store::Kind;
 use crate::store::transfer::{MAX_BATCH, MAX_REVISION};
 use serde_json::{Map, Value, json};
@@ -45,6 +45,8 @@ pub(super) fn all() -> Value {
     add("NewApp", body(&given, APP_READ_ONLY, &["docker_image"]));
     add("AppChanges", changes(&given, APP_READ_ONLY));
     add("App", answer(&app, &optional, &[("app_id", id()), ("app_name", text())]));
+    add("AppHistory", app_history());
+    add("Rollback", object(&[], json!({ "app_id": id() }), false));
     let job = [container(), cron_job_only()].concat();
     let optional = [cron_job_optional(), container_options::of_a_cron_job()].concat();
     let given = [job.clone(), optional.clone()].concat();
@@ -297,6 +299,22 @@ fn info() -> Value {
     ];
     let required: Vec<&str> = fields.iter().map(|(key, _)| *key).collect();
     object(&required, properties(&fields), true)
+}
+
+fn app_history() -> Value {
+    let names = json!({ "type": "array", "items": text() });
+    let changed = json!({ "key": text(), "from": {}, "to": {}, "changed_variables": names });
+    let version = json!({
+        "app_id": id(),
+        "revision": { "type": "integer", "minimum": 0 },
+        "time": { "type": "integer" },
+        "who": text(),
+        "what": text(),
+        "changed": { "type": "array", "items": object(&["key"], changed, true) },
+    });
+    let version = object(&["app_id", "revision", "time", "who", "what", "changed"], version, true);
+    let versions = json!({ "type": "array", "maxItems": MAX_VERSIONS, "items": version });
+    object(&["history"], json!({ "history": versions }), true)
 }
 
 fn kinds() -> Value {
