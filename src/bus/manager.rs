@@ -33,7 +33,7 @@ impl Bus for ManagerBus {
             body.extend_from_slice(&report.json);
         }
         body.extend_from_slice(b"]}");
-        self.0.report(body).await.map_err(|error| told(&error))
+        self.0.report(&body).await.map_err(|error| told(&error))
     }
 
     fn address(&self) -> String {

@@ -28,6 +28,9 @@ pub enum ClientError {
         /// The name.
         name: String,
     },
+    /// The body could not be packed.
+    #[error("the body cannot be packed")]
+    Pack(#[source] std::io::Error),
     /// The TLS side could not be set up.
     #[error("cannot prepare TLS")]
     Tls(#[source] rustls::Error),

@@ -36,11 +36,15 @@ pub use tls::{install_crypto_provider, trusted_certificates};
 
 use crate::config::Secret;
 use address::{authorization, base_url, is_loopback};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION,
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, IF_NONE_MATCH,
+    LOCATION,
 };
 use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::{Map, Value};
+use std::io::Write;
 use std::time::Duration;
 
 /// The largest answer that is read. A group of a thousand apps is about one megabyte.
@@ -55,6 +59,7 @@ const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
 /// The longest wait for the first byte of a backup or an export: the manager copies its store
 /// before it sends.
 const MAX_BACKUP_PREPARATION: Duration = Duration::from_secs(600);
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Who asks.
@@ -141,6 +146,8 @@ struct Ask<'a> {
     /// JSON.
     body: Option<Vec<u8>>,
     etag: Option<&'a str>,
+    /// Whether the body is packed with gzip.
+    is_packed: bool,
     /// How long it may take with its body; none where the body is long and only a stall counts.
     limit: Option<Duration>,
 }
@@ -182,11 +189,12 @@ impl Client {
         Ok(url)
     }
 
-    /// Hands over reports, as a body of `POST /reports`.
-    pub async fn report(&self, body: Vec<u8>) -> Result<(), ClientError> {
+    /// Hands over reports, as a body of `POST /reports`. It goes packed: a device's line is thin.
+    pub async fn report(&self, body: &[u8]) -> Result<(), ClientError> {
         let url = self.route(&["reports"])?;
         let limit = Some(self.timeout);
-        let ask = Ask { method: Method::POST, url, body: Some(body), etag: None, limit };
+        let body = Some(packed(body).map_err(ClientError::Pack)?);
+        let ask = Ask { method: Method::POST, url, body, etag: None, limit, is_packed: true };
         self.reply(ask).await.map(|_| ())
     }
 
@@ -207,7 +215,8 @@ impl Client {
         body: Option<&Object>,
     ) -> Result<Reply<Object>, ClientError> {
         let body = body.map(serde_json::to_vec).transpose().map_err(ClientError::Json)?;
-        self.reply(Ask { method, url, body, etag: None, limit: Some(self.timeout) }).await
+        let limit = Some(self.timeout);
+        self.reply(Ask { method, url, body, etag: None, limit, is_packed: false }).await
     }
 
     /// A request whose answer is a JSON object.
@@ -252,6 +261,9 @@ impl Client {
         }
         if let Some(body) = &ask.body {
             request = request.header(CONTENT_TYPE, JSON).body(body.clone());
+        }
+        if ask.is_packed {
+            request = request.header(CONTENT_ENCODING, GZIP);
         }
         let limit = ask.limit.unwrap_or(self.timeout);
         request.send().await.map_err(|error| self.send_error(error, limit))
@@ -303,6 +315,12 @@ impl Client {
         }
         ClientError::Cut { source: Transport::new(error) }
     }
+}
+
+fn packed(body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    packer.write_all(body)?;
+    packer.finish()
 }
 
 /// Where a redirect leads; none when the response is no redirect.

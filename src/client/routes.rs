@@ -155,7 +155,14 @@ impl Client {
         }
         let limit = self.timeout.saturating_add(wait.unwrap_or_default());
         let asked = Instant::now();
-        let ask = Ask { method: Method::GET, url, body: None, etag, limit: Some(limit) };
+        let ask = Ask {
+            method: Method::GET,
+            url,
+            body: None,
+            etag,
+            limit: Some(limit),
+            is_packed: false,
+        };
         let response = self.send(ask).await?;
         let (status, headers) = (response.status(), response.headers());
         // Nothing came up in the whole wait, so the answer was not written before its end.

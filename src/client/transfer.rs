@@ -35,7 +35,8 @@ impl Client {
         W: AsyncWrite + Unpin,
     {
         let url = self.route(&[route])?;
-        let ask = Ask { method: Method::GET, url, body: None, etag: None, limit: None };
+        let ask =
+            Ask { method: Method::GET, url, body: None, etag: None, limit: None, is_packed: false };
         let sent = timeout(MAX_BACKUP_PREPARATION, self.send(ask)).await;
         let mut response = sent.unwrap_or_else(|_| Err(self.timed_out(MAX_BACKUP_PREPARATION)))?;
         let stalled = |_| self.timed_out(self.timeout);

@@ -235,7 +235,9 @@ impl Visit {
             Answer::Silence => return std::future::pending().await,
             Answer::Raw(bytes) => bytes,
             Answer::Made(_) | Answer::State(_) => {
-                let mut body: Value = serde_json::from_slice(&body).expect("JSON");
+                assert!(head.contains("content-encoding: gzip"), "{head}");
+                let body = flate2::read::GzDecoder::new(body.as_slice());
+                let mut body: Value = serde_json::from_reader(body).expect("JSON");
                 let Value::Array(reports) = body["reports"].take() else { panic!("a list") };
                 let accepted = reports.len();
                 self.heard.send_modify(|heard| heard.extend(reports));

@@ -13,9 +13,12 @@ use crate::model::{Granted, Invalid, Report, ReportQuery, Uid, json_value};
 use crate::store::reports::{NewReport, ReportStore, Scope};
 use axum::Extension;
 use axum::extract::{RawQuery, State};
-use hyper::body::Bytes;
+use flate2::read::MultiGzDecoder;
+use hyper::HeaderMap;
+use hyper::header::CONTENT_ENCODING;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
@@ -24,6 +27,9 @@ use tokio::sync::Semaphore;
 pub(super) const MAX_REPORTS: usize = 100;
 /// How much larger a body may be than one of a single object.
 pub(super) const BODY_TIMES: usize = 2;
+/// How large a packed body may be when it is unpacked: as many reports as a worker keeps for a manager
+/// that is away, and more than twice.
+const MAX_UNPACKED_BYTES: usize = 4 << 20;
 /// As much as is told of a key that is unknown.
 const MAX_KEY_CHARACTERS: usize = 100;
 /// What one device may send: after an outage it has more to tell than its pace, and in the long run
@@ -91,13 +97,21 @@ struct Batch {
 pub(super) async fn add(
     State(manager): State<Arc<Shared>>,
     Extension(who): Extension<Principal>,
+    headers: HeaderMap,
     LargeBody(body): LargeBody<BODY_TIMES>,
 ) -> Answer {
     let reports = &manager.reports;
+    let is_packed = is_packed(&headers)?;
     let room = u32::try_from(body.len()).unwrap_or(u32::MAX);
     let room = Arc::clone(&reports.room).try_acquire_many_owned(room);
     let _room = room.map_err(|_| Refusal::ReportsWait)?;
-    let read = tokio::task::spawn_blocking(move || read(&body)).await;
+    let read =
+        tokio::task::spawn_blocking(
+            move || {
+                if is_packed { read(&unpacked(&body)?) } else { read(&body) }
+            },
+        )
+        .await;
     let Batch { given, mut refused } = read.map_err(|_panicked| Refusal::Panic)??;
     let may = |one: &Given| who.may_read(Granted::DeviceGroup, &one.report.device_group);
     if !given.iter().all(may) {
@@ -126,8 +140,30 @@ pub(super) async fn add(
     Ok(accepted(&json!({ "accepted": kept, "refused": refused })))
 }
 
+/// Whether a body is packed with gzip, the one way that is known here.
+fn is_packed(headers: &HeaderMap) -> Result<bool, Refusal> {
+    let Some(encoding) = headers.get(CONTENT_ENCODING) else { return Ok(false) };
+    match encoding.to_str().map(str::trim) {
+        Ok(encoding) if encoding.eq_ignore_ascii_case("gzip") => Ok(true),
+        Ok(encoding) if encoding.eq_ignore_ascii_case("identity") => Ok(false),
+        _ => Err(Refusal::Body("`Content-Encoding` must be gzip or left out".to_owned())),
+    }
+}
+
+/// What a packed body holds. A small one that would unpack to very much is refused.
+fn unpacked(body: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let mut unpacked = Vec::new();
+    let mut limited = MultiGzDecoder::new(body).take(MAX_UNPACKED_BYTES as u64 + 1);
+    let read = limited.read_to_end(&mut unpacked);
+    read.map_err(|error| Refusal::Body(format!("the body is not gzip: {error}")))?;
+    if unpacked.len() > MAX_UNPACKED_BYTES {
+        return Err(Refusal::TooLarge(MAX_UNPACKED_BYTES));
+    }
+    Ok(unpacked)
+}
+
 /// Reads a body. One report that is none does not keep the others away.
-fn read(body: &Bytes) -> Result<Batch, Refusal> {
+fn read(body: &[u8]) -> Result<Batch, Refusal> {
     let not_json =
         |error: serde_json::Error| Refusal::Body(format!("the body is not JSON: {error}"));
     let Value::Object(mut fields) = json_value(body).map_err(not_json)? else {
