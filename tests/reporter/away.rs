@@ -56,8 +56,8 @@ async fn reporter_stays_in_its_group_while_the_store_is_away() {
         send(&producer, &place.topic, &report(number)).await;
     }
     // Three tries take longer than it takes until partitions are paused.
-    reporter.counts("nebula_reporter_store_errors_total", 3.0).await;
-    assert_eq!(reporter.metric("nebula_reporter_store_up").await, Some(0.0));
+    reporter.counts("nebula_reporter_store_errors_total", 3).await;
+    assert_eq!(reporter.metric("nebula_reporter_store_up").await, Some(0));
     assert_eq!(reporter.said("reports wait in Kafka"), 1, "{}", reporter.log());
     for number in 50..100 {
         send(&producer, &place.topic, &report(number)).await;
@@ -65,9 +65,29 @@ async fn reporter_stays_in_its_group_while_the_store_is_away() {
     mongo.resume(0);
     holds(&place, "nebula_reports", 99).await;
     // It was never put out of its group: its partitions were shared out once.
-    assert_eq!(reporter.metric("nebula_reporter_rebalances_total").await, Some(1.0));
-    assert_eq!(reporter.metric("nebula_reporter_store_up").await, Some(1.0));
-    reporter.counts("nebula_reporter_lag{partition=\"0\"}", 0.0).await;
+    assert_eq!(reporter.metric("nebula_reporter_rebalances_total").await, Some(1));
+    assert_eq!(reporter.metric("nebula_reporter_store_up").await, Some(1));
+    reporter.counts("nebula_reporter_lag{partition=\"0\"}", 0).await;
+}
+
+#[tokio::test]
+async fn inv_29_what_no_store_acknowledged_is_read_again() {
+    let mongo = MongoServers::start("unwritten", &[]).await;
+    let mut place = Place::fresh(&shared());
+    place.mongo = mongo.url().to_owned();
+    create_topic(&place.kafka, &place.topic, 1).await;
+    let producer = producer(&place.kafka);
+    for number in 1..=20 {
+        send(&producer, &place.topic, &report(number)).await;
+    }
+    mongo.kill(0).await;
+    let mut reporter = Reporter::start(&place).await;
+    // Much longer than it takes until Kafka is told how far was read.
+    reporter.counts("nebula_reporter_store_errors_total", 2).await;
+    reporter.kill().await;
+    mongo.start_again(0).await;
+    let _next = Reporter::start(&place).await;
+    holds(&place, "nebula_reports", 20).await;
 }
 
 #[tokio::test]
@@ -79,15 +99,15 @@ async fn signal_has_what_was_read_written_and_the_group_left() {
     for number in 1..=20 {
         send(&producer, &place.topic, &report(number)).await;
     }
-    first.counts("nebula_reporter_messages_total", 20.0).await;
+    first.counts("nebula_reporter_messages_total", 20).await;
     assert!(first.end().await, "{}", first.log());
     holds(&place, "nebula_reports", 20).await;
     // The next one goes on behind it, and at once: nobody's session has to run out first.
     let begun = std::time::Instant::now();
     let next = Reporter::start(&place).await;
     send(&producer, &place.topic, &report(21)).await;
-    next.counts("nebula_reporter_reports_total", 1.0).await;
+    next.counts("nebula_reporter_reports_total", 1).await;
     assert!(begun.elapsed().as_secs() < 8, "{:?}", begun.elapsed());
-    assert_eq!(next.metric("nebula_reporter_duplicates_total").await, Some(0.0));
-    assert_eq!(next.metric("nebula_reporter_messages_total").await, Some(1.0));
+    assert_eq!(next.metric("nebula_reporter_duplicates_total").await, Some(0));
+    assert_eq!(next.metric("nebula_reporter_messages_total").await, Some(1));
 }

@@ -62,18 +62,18 @@ async fn inv_29_poison_is_set_aside_and_counted_and_the_rest_goes_on() {
     let gone = FutureRecord::<str, [u8]>::to(&place.topic).key("device-1");
     producer.send(gone, Duration::from_secs(30)).await.unwrap();
     let reporter = Reporter::start(&place).await;
-    reporter.counts("nebula_reporter_reports_total", GOOD as f64).await;
+    reporter.counts("nebula_reporter_reports_total", GOOD as u64).await;
     holds(&place, "nebula_reports_set_aside", poison.len() as u64 + 1).await;
-    let mut counted = 0.0;
+    let mut counted = 0;
     for (kind, expected) in [("json", 6), ("shape", 2), ("key", 6), ("refused", 2), ("empty", 1)] {
         let name = format!("nebula_reporter_set_aside_total{{reason=\"{kind}\"}}");
-        reporter.counts(&name, f64::from(expected)).await;
-        assert_eq!(reporter.metric(&name).await, Some(f64::from(expected)), "{kind}");
-        counted += f64::from(expected);
+        reporter.counts(&name, expected).await;
+        assert_eq!(reporter.metric(&name).await, Some(expected), "{kind}");
+        counted += expected;
         // The first of each kind, and no more of it.
         assert_eq!(reporter.said(&format!("kind=\"{kind}\"")), 1, "{}", reporter.log());
     }
-    assert_eq!(counted, poison.len() as f64 + 1.0);
+    assert_eq!(counted, poison.len() as u64 + 1);
     // A text that was logged might be somebody's password.
     assert_eq!(reporter.said("hello"), 0, "{}", reporter.log());
     let aside = collection(&place, "nebula_reports_set_aside").await;
@@ -87,10 +87,10 @@ async fn inv_29_poison_is_set_aside_and_counted_and_the_rest_goes_on() {
     let (reports, set_aside) = (all(&place, "nebula_reports").await, aside_ids(&place).await);
     place.group = fresh_name();
     let again = Reporter::start(&place).await;
-    again.counts("nebula_reporter_duplicates_total", GOOD as f64).await;
-    again.counts("nebula_reporter_set_aside_total{reason=\"json\"}", 6.0).await;
-    again.counts("nebula_reporter_set_aside_total{reason=\"empty\"}", 1.0).await;
-    assert_eq!(again.metric("nebula_reporter_reports_total").await, Some(0.0));
+    again.counts("nebula_reporter_duplicates_total", GOOD as u64).await;
+    again.counts("nebula_reporter_set_aside_total{reason=\"json\"}", 6).await;
+    again.counts("nebula_reporter_set_aside_total{reason=\"empty\"}", 1).await;
+    assert_eq!(again.metric("nebula_reporter_reports_total").await, Some(0));
     assert_eq!(all(&place, "nebula_reports").await, reports);
     assert_eq!(aside_ids(&place).await, set_aside);
 }

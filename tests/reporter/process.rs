@@ -106,14 +106,14 @@ impl Reporter {
     }
 
     /// A number of `/metrics`, by name and labels; none when it is not there.
-    pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
+    pub(crate) async fn metric(&self, name: &str) -> Option<u64> {
         let (_, text) = self.get("/metrics").await;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map(|number| number.trim().parse().unwrap())
     }
 
     /// Waits until a number of `/metrics` is at least this.
-    pub(crate) async fn counts(&self, name: &str, least: f64) {
+    pub(crate) async fn counts(&self, name: &str, least: u64) {
         until(&format!("{name} is {least}; {}", self.log()), async || {
             self.metric(name).await.filter(|number| *number >= least)
         })
@@ -146,7 +146,8 @@ impl Reporter {
 
     /// The last lines that it said.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().iter().map(|line| format!("\n  {line}")).collect()
+        let lines: Vec<String> = self.log.lock().unwrap().iter().cloned().collect();
+        lines.join("\n  ")
     }
 
     /// How many of the last lines hold these words.
