@@ -22,11 +22,11 @@ pub(crate) fn uid(number: u64) -> Uid {
 
 /// A report with these keys beside what each has.
 pub(crate) fn report(id: u64, hostname: &str, group: &str, more: Value) -> NewReport {
-    let mut body = json!({
+    let body = json!({
         "hostname": hostname, "device_group": group, "report_creation_time": NOW, "updated": false,
     });
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let Value::Object(body) = body else { unreachable!() };
+    let (Value::Object(mut body), Value::Object(more)) = (body, more) else { unreachable!() };
+    body.extend(more);
     NewReport { id: uid(id), seen: NOW, report: Report::read(body).unwrap() }
 }
 
