@@ -46,6 +46,7 @@ pub(super) enum Devices {
 /// List the devices that have been heard of
 #[derive(Debug, Args)]
 #[command(after_help = "\
+STATE is converged, updating, held, rolled_back, failed, away or unknown.
 TIME is an age such as 10m, 2h or 1d, a time such as 2026-01-31T12:00:00Z, or seconds since 1970.
 With `-o json` each page is printed as it came, one after the other. A manager without an inventory,
 as the original's, is asked for reports: of late, unless --seen-since says otherwise.")]
@@ -53,8 +54,7 @@ pub(super) struct List {
     /// Of this device group alone
     #[arg(long, value_name = "NAME")]
     device_group: Option<String>,
-    /// In this state alone; with --app, the app's: converged, updating, held, rolled_back, failed,
-    /// away, unknown
+    /// In this state alone; with --app, the app's
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Option<Standing>,
     /// That run this app, or are to

@@ -116,29 +116,7 @@ impl Seen {
             state.is_some_and(|state| !SILENT.contains(&state))
         };
         let lines: Vec<&Object> = self.lines.iter().filter(is_told).collect();
-        self.table(&lines, self.failed() + self.undecided())
-    }
-
-    fn table(&self, lines: &[&Object], of: u64) -> String {
-        if lines.is_empty() {
-            return String::new();
-        }
-        let row = |line: &&Object| {
-            vec![
-                cell(line, "hostname", single),
-                cell(line, "device_group", single),
-                cell(line, "state", single),
-                cell(line, "last_seen", report::time),
-                cell(line, "reason", single),
-            ]
-        };
-        let headings = ["HOSTNAME", "DEVICE GROUP", "STATE", "LAST SEEN", "REASON"];
-        let mut table = output::table(&headings, lines.iter().map(row).collect());
-        let more = of.saturating_sub(lines.len() as u64);
-        if more > 0 {
-            table.push_str(&format!("and {more} more\n"));
-        }
-        table
+        table(&lines, self.failed() + self.undecided())
     }
 
     /// All of it, for people.
@@ -158,10 +136,34 @@ impl Seen {
         let counted = counted.filter(|(_, count)| *count > 0);
         fields.extend(counted.map(|(standing, count)| (word(*standing), vec![count.to_string()])));
         let lines: Vec<&Object> = self.lines.iter().collect();
-        let table = self.table(&lines, self.total().saturating_sub(self.converged()));
+        let table = table(&lines, self.total().saturating_sub(self.converged()));
         let between = if table.is_empty() { "" } else { "\n" };
         format!("{}{between}{table}", output::fields(fields))
     }
+}
+
+/// A table of some devices, `of` which there may be more; empty when there are none.
+fn table(lines: &[&Object], of: u64) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let row = |line: &&Object| {
+        vec![
+            cell(line, "hostname", single),
+            cell(line, "device_group", single),
+            cell(line, "state", single),
+            cell(line, "last_seen", report::time),
+            cell(line, "reason", single),
+        ]
+    };
+    let headings = ["HOSTNAME", "DEVICE GROUP", "STATE", "LAST SEEN", "REASON"];
+    let table = output::table(&headings, lines.iter().map(row).collect());
+    let more = of.saturating_sub(lines.len() as u64);
+    if more > 0 {
+        let more = format!("and {more} more\n");
+        return table + &more;
+    }
+    table
 }
 
 /// `rolled back`.
@@ -188,13 +190,10 @@ pub(super) async fn look(
         Err(error) if may_pass(&error) => return Err(Unseen::ForNow(error)),
         Err(error) => return Err(Unseen::ForGood(explain(session, about, error).await)),
     };
-    match Seen::read(about.noun, &reply.content) {
-        Some(seen) => Ok((reply, seen)),
-        None => {
-            let error = ClientError::Shape { expected: "how far devices are" };
-            Err(Unseen::ForGood(session.explain(&error)))
-        }
-    }
+    let error = ClientError::Shape { expected: "how far devices are" };
+    let seen = Seen::read(about.noun, &reply.content);
+    let seen = seen.ok_or_else(|| Unseen::ForGood(session.explain(&error)))?;
+    Ok((reply, seen))
 }
 
 /// Whether the same may be answered in a moment: a manager that starts anew, an election, a load

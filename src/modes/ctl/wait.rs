@@ -122,7 +122,10 @@ impl<'a> Waiting<'a> {
                 Ok(Ok((_, seen))) => match self.judge(seen) {
                     Verdict::GoOn => {}
                     Verdict::Decided => return self.end(),
-                    Verdict::NoDevice => return self.end_of_none(),
+                    Verdict::NoDevice => {
+                        self.tell_of_none();
+                        return Ok(());
+                    }
                 },
                 Ok(Err(Unseen::ForNow(error))) => {
                     if !std::mem::replace(&mut self.is_away, true) {
@@ -175,7 +178,7 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    fn end_of_none(&mut self) -> Result<(), Failure> {
+    fn tell_of_none(&self) {
         self.progress.clear();
         let what = self.what();
         let of_no_group = self.last.as_ref().is_some_and(Seen::is_of_no_group);
@@ -187,7 +190,6 @@ impl<'a> Waiting<'a> {
         } else {
             format!("no device of {what} has been heard of, so there is none to wait for")
         });
-        Ok(())
     }
 
     fn end(&mut self) -> Result<(), Failure> {

@@ -87,9 +87,9 @@ impl Write {
         let beyond = beyond.session(&mut self.session).await.map_err(&failed)?;
         let Some(beyond) = beyond.as_ref().map(read).transpose()? else { return Ok(()) };
         let order = beyond.get_document(ID).map(revision_of).unwrap_or_default();
-        let mut older = of_this;
-        older.insert(ORDER, doc! { "$lte": signed(order) });
-        let deleted = history.delete_many(older).session(&mut self.session).await;
+        let mut beyond = of_this;
+        beyond.insert(ORDER, doc! { "$lte": signed(order) });
+        let deleted = history.delete_many(beyond).session(&mut self.session).await;
         deleted.map(|_| ()).map_err(&failed)
     }
 
