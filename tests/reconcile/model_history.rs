@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 const NOW: i64 = 1_700_000_000;
 
+#[expect(clippy::needless_pass_by_value, reason = "the tables read better without references")]
 fn app(app_id: u64, body: Value) -> App {
     let mut fields = json!({ "docker_image": "nginx:1" });
     for (key, value) in body.as_object().expect("an object") {
