@@ -39,7 +39,7 @@ pub(crate) async fn measure(
     let data = folder.join("idle");
     let silent = watch(&data, &host, &[("REPORT_ON_UPDATE_ONLY", "true")]).await?;
     let reporting = watch(&data, &host, &[]).await?;
-    let report =
+    let mut report =
         client.reports(&ReportQuery { page_size: 1_000, ..ReportQuery::default() }).await?;
     let report = report.content.reports.pop().ok_or("no report came")?;
     #[expect(clippy::cast_precision_loss, reason = "kilobytes")]

@@ -239,7 +239,7 @@ async fn putting_in_order_keeps_what_others_wrote_once() {
         let mut changes = store.changes(None, Duration::from_millis(50)).await.unwrap().unwrap();
         let before = match changes.next().await.unwrap() {
             Told::Everything { revision } => revision,
-            other => panic!("{other:?}"),
+            other @ Told::Write { .. } => panic!("{other:?}"),
         };
         let told = tokio::time::timeout(PATIENCE, async {
             loop {

@@ -215,8 +215,16 @@ async fn the_truth_of_a_change(mut fleet: Fleet) {
     fleet.worker.kill().await.expect("killed");
     fleet.worker = device_again(&fleet);
     fleet.is("converged").await;
-    let reports =
-        fleet.does(&["-o", "json", "reports", "--hostname", "till-7", "--page-size", "500"]);
+    let reports = fleet.does(&[
+        "-o",
+        "json",
+        "reports",
+        "list",
+        "--hostname",
+        "till-7",
+        "--page-size",
+        "500",
+    ]);
     let reports: Value = serde_json::from_str(&reports.await.out).expect("JSON");
     let of_device = reports["data"].as_array().expect("a list");
     assert!(of_device.len() > 5, "{} reports", of_device.len());
