@@ -16,11 +16,11 @@ pub(super) const KEYS: &[Key] = &[
         env: "KAFKA_BOOTSTRAP_SERVERS",
         kind: Kind::Text,
         fallback: Fallback::None {
-            means: "none, no reports go to Kafka",
+            means: "none, a worker then reports to its manager",
             example: "kafka.example.com:9092",
         },
         secret: false,
-        help: "The Kafka servers, as `host:port` with commas between; reports go to Kafka once this is set.",
+        help: "The Kafka servers, as `host:port` with commas between; a worker reports to Kafka once this is set.",
     },
     Key {
         name: "kafka_security_protocol",
