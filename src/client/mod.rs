@@ -39,8 +39,8 @@ use address::{authorization, base_url, is_loopback};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, IF_NONE_MATCH,
-    LOCATION,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
+    IF_NONE_MATCH, LOCATION,
 };
 use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::{Map, Value};
@@ -59,6 +59,7 @@ const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
 /// The longest wait for the first byte of a backup or an export: the manager copies its store
 /// before it sends.
 const MAX_BACKUP_PREPARATION: Duration = Duration::from_secs(600);
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -146,8 +147,10 @@ struct Ask<'a> {
     /// JSON.
     body: Option<Vec<u8>>,
     etag: Option<&'a str>,
-    /// Whether the body is packed with gzip.
-    is_packed: bool,
+    /// A report: the body is packed with gzip, and the connection closes. The one of the check-in waits
+    /// at the manager, and with a second one kept open each device would take two places there. HTTP/2,
+    /// which TLS brings, carries both on one connection, and knows no such header.
+    is_report: bool,
     /// How long it may take with its body; none where the body is long and only a stall counts.
     limit: Option<Duration>,
 }
@@ -194,7 +197,7 @@ impl Client {
         let url = self.route(&["reports"])?;
         let limit = Some(self.timeout);
         let body = Some(packed(body).map_err(ClientError::Pack)?);
-        let ask = Ask { method: Method::POST, url, body, etag: None, limit, is_packed: true };
+        let ask = Ask { method: Method::POST, url, body, etag: None, limit, is_report: true };
         self.reply(ask).await.map(|_| ())
     }
 
@@ -216,7 +219,7 @@ impl Client {
     ) -> Result<Reply<Object>, ClientError> {
         let body = body.map(serde_json::to_vec).transpose().map_err(ClientError::Json)?;
         let limit = Some(self.timeout);
-        self.reply(Ask { method, url, body, etag: None, limit, is_packed: false }).await
+        self.reply(Ask { method, url, body, etag: None, limit, is_report: false }).await
     }
 
     /// A request whose answer is a JSON object.
@@ -262,8 +265,11 @@ impl Client {
         if let Some(body) = &ask.body {
             request = request.header(CONTENT_TYPE, JSON).body(body.clone());
         }
-        if ask.is_packed {
+        if ask.is_report {
             request = request.header(CONTENT_ENCODING, GZIP);
+            if ask.url.scheme() == "http" {
+                request = request.header(CONNECTION, CLOSE);
+            }
         }
         let limit = ask.limit.unwrap_or(self.timeout);
         request.send().await.map_err(|error| self.send_error(error, limit))

@@ -161,7 +161,7 @@ impl Client {
             body: None,
             etag,
             limit: Some(limit),
-            is_packed: false,
+            is_report: false,
         };
         let response = self.send(ask).await?;
         let (status, headers) = (response.status(), response.headers());

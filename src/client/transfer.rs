@@ -36,7 +36,7 @@ impl Client {
     {
         let url = self.route(&[route])?;
         let ask =
-            Ask { method: Method::GET, url, body: None, etag: None, limit: None, is_packed: false };
+            Ask { method: Method::GET, url, body: None, etag: None, limit: None, is_report: false };
         let sent = timeout(MAX_BACKUP_PREPARATION, self.send(ask)).await;
         let mut response = sent.unwrap_or_else(|_| Err(self.timed_out(MAX_BACKUP_PREPARATION)))?;
         let stalled = |_| self.timed_out(self.timeout);

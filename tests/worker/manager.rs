@@ -236,6 +236,7 @@ impl Visit {
             Answer::Raw(bytes) => bytes,
             Answer::Made(_) | Answer::State(_) => {
                 assert!(head.contains("content-encoding: gzip"), "{head}");
+                assert!(head.contains("connection: close"), "two connections a device: {head}");
                 let body = flate2::read::GzDecoder::new(body.as_slice());
                 let mut body: Value = serde_json::from_reader(body).expect("JSON");
                 let Value::Array(reports) = body["reports"].take() else { panic!("a list") };
