@@ -3,11 +3,14 @@
 use crate::harness::{Manager, Moody, config, embedded_reports, read, seed_group, seed_user};
 use crate::report_contract::originals;
 use async_trait::async_trait;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use nebula::model::{Declared, Device, DeviceQuery, ReportQuery, Rollout};
 use nebula::modes::manager::{Dependencies, Limits};
 use nebula::store::reports::{Added, NewReport, ReportPage, ReportStore, Scope, SetAside};
 use nebula::store::{SqliteStore, StoreError};
 use serde_json::{Value, json};
+use std::io::Write;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -154,6 +157,39 @@ async fn body_that_holds_no_reports_is_refused() {
     assert_eq!(raw(vec![0xff; 100]).await, 400);
     assert_eq!(raw(b"[".repeat(1 << 20)).await, 400);
     assert_eq!(raw(vec![b' '; (2 << 20) + 1]).await, 413);
+    manager.assert_alive().await;
+}
+
+#[tokio::test]
+async fn packed_reports_are_taken_and_what_swells_in_memory_is_not() {
+    let manager = Manager::start().await;
+    let pack = |body: &[u8]| {
+        let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+        packer.write_all(body).unwrap();
+        packer.finish().unwrap()
+    };
+    let send = async |body: Vec<u8>, encoding: &str| {
+        let request = manager.request("POST", "/api/v2/reports").body(body);
+        let request = request.header("content-encoding", encoding);
+        read(request.send().await.unwrap()).await
+    };
+    let body = json!({ "reports": [report(1, "a", "eu"), report(2, "b", "eu")] }).to_string();
+    assert_eq!(send(pack(body.as_bytes()), "gzip").await, all(2));
+    assert_eq!(send(pack(body.as_bytes()), "GZIP").await, all(2), "known again");
+    assert_eq!(send(body.clone().into_bytes(), "identity").await, all(2));
+    for (body, encoding, status) in [
+        (pack(body.as_bytes()), "br", 400),
+        (pack(body.as_bytes()), "identity", 400),
+        (body.into_bytes(), "gzip", 400),
+        (pack(&vec![b' '; 1 << 20]), "gzip", 413),
+        (pack(&pack(&vec![b' '; 64 << 20])), "gzip", 413),
+    ] {
+        let (answered, words) = send(body, encoding).await;
+        assert_eq!(answered, status, "{encoding} {words}");
+    }
+    let mut cut = pack(&vec![b' '; 1 << 10]);
+    cut.truncate(cut.len() - 4);
+    assert_eq!(send(cut, "gzip").await.0, 400);
     manager.assert_alive().await;
 }
 

@@ -30,6 +30,8 @@ pub(super) const BODY_TIMES: usize = 2;
 /// How large a packed body may be when it is unpacked: as many reports as a worker keeps for a manager
 /// that is away, and more than twice.
 const MAX_UNPACKED_BYTES: usize = 4 << 20;
+/// How many times as large as it comes.
+const MAX_RATIO: usize = 100;
 /// As much as is told of a key that is unknown.
 const MAX_KEY_CHARACTERS: usize = 100;
 /// What one device may send: after an outage it has more to tell than its pace, and in the long run
@@ -39,8 +41,9 @@ const PACE: Rule = Rule { burst: 120.0, seconds: 1.0 };
 const MAX_DEVICES: u64 = 200_000;
 /// After this time without a report a device may send its burst again anyway.
 const IDLE: Duration = Duration::from_secs(150);
-/// Bodies that are kept at one time, in bytes: a store that is slow must not fill the memory.
-const MAX_WAITING_BYTES: usize = 64 << 20;
+/// Bodies that are kept at one time, unpacked, in bytes: a store that is slow must not fill the memory,
+/// in which what was read takes up to twenty times as much as its text.
+const MAX_WAITING_BYTES: usize = 32 << 20;
 
 /// The store of reports, and who may bring how much.
 #[derive(Debug)]
@@ -102,7 +105,8 @@ pub(super) async fn add(
 ) -> Answer {
     let reports = &manager.reports;
     let is_packed = is_packed(&headers)?;
-    let room = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    let bytes = if is_packed { most_unpacked(body.len()) } else { body.len() };
+    let room = u32::try_from(bytes).unwrap_or(u32::MAX);
     let room = Arc::clone(&reports.room).try_acquire_many_owned(room);
     let _room = room.map_err(|_| Refusal::ReportsWait)?;
     let read =
@@ -150,14 +154,21 @@ fn is_packed(headers: &HeaderMap) -> Result<bool, Refusal> {
     }
 }
 
-/// What a packed body holds. A small one that would unpack to very much is refused.
+/// How large a packed body may be when it is unpacked. What a worker packs becomes ten times as large,
+/// or fifty where many reports are alike; what becomes larger still is made to fill a memory.
+fn most_unpacked(packed_bytes: usize) -> usize {
+    packed_bytes.saturating_mul(MAX_RATIO).min(MAX_UNPACKED_BYTES)
+}
+
+/// What a packed body holds.
 fn unpacked(body: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let most = most_unpacked(body.len());
     let mut unpacked = Vec::new();
-    let mut limited = MultiGzDecoder::new(body).take(MAX_UNPACKED_BYTES as u64 + 1);
+    let mut limited = MultiGzDecoder::new(body).take(most as u64 + 1);
     let read = limited.read_to_end(&mut unpacked);
     read.map_err(|error| Refusal::Body(format!("the body is not gzip: {error}")))?;
-    if unpacked.len() > MAX_UNPACKED_BYTES {
-        return Err(Refusal::TooLarge(MAX_UNPACKED_BYTES));
+    if unpacked.len() > most {
+        return Err(Refusal::TooLarge(most));
     }
     Ok(unpacked)
 }
