@@ -42,12 +42,12 @@ pub fn json_value(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     read(bytes, Reader { is_strict: false })
 }
 
+/// An object, and the values of some further keys as text.
+type PartlyRead = (Map<String, Value>, BTreeMap<String, Box<str>>);
+
 /// Reads an object but for the values of some keys, which are given as the text that they are: JSON
 /// in form, which need not hold what can be read, such as numbers out of range.
-pub fn json_object_without(
-    bytes: &[u8],
-    keys: &[&str],
-) -> Result<(Map<String, Value>, BTreeMap<String, Box<str>>), serde_json::Error> {
+pub fn json_object_without(bytes: &[u8], keys: &[&str]) -> Result<PartlyRead, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let object = deserializer.deserialize_map(Partial { keys })?;
     deserializer.end()?;
@@ -59,7 +59,7 @@ struct Partial<'a> {
 }
 
 impl<'de> Visitor<'de> for Partial<'_> {
-    type Value = (Map<String, Value>, BTreeMap<String, Box<str>>);
+    type Value = PartlyRead;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("a JSON object")
