@@ -99,9 +99,9 @@ async fn watch(data: &Path, host: &str, more: &[(&str, &str)]) -> Outcome<Rest> 
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let id = worker.0.id();
-    let (ticks, files, written) = (ticks(id)?, times(data)?, written_bytes(id)?);
+    let (seconds, files, written) = (core_seconds(id)?, times(data)?, written_bytes(id)?);
     tokio::time::sleep(WATCHED).await;
-    let percent = (self::ticks(id)? - ticks) / TICKS_PER_SECOND / WATCHED.as_secs_f64() * 100.0;
+    let percent = (core_seconds(id)? - seconds) / WATCHED.as_secs_f64() * 100.0;
     let kilobytes = (written_bytes(id)? - written) / 1024.0;
     let now = times(data)?;
     let rewritten = now.iter().filter(|(name, at)| files.get(*name) != Some(*at)).count();
@@ -164,19 +164,19 @@ fn written_bytes(process: u32) -> Outcome<f64> {
     number_after("write_bytes:", &format!("/proc/{process}/io"))
 }
 
-fn number_after(name: &str, file: &str) -> Outcome<f64> {
+pub(crate) fn number_after(name: &str, file: &str) -> Outcome<f64> {
     let text = std::fs::read_to_string(file)?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
     Ok(line.split_whitespace().next().ok_or("no number")?.parse()?)
 }
 
-/// Time on a core, in its own threads and those that ended.
-fn ticks(process: u32) -> Outcome<f64> {
+/// Seconds on a core, in its own threads and those that ended.
+pub(crate) fn core_seconds(process: u32) -> Outcome<f64> {
     let text = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The second field is the program's name, which may hold anything.
     let fields: Vec<&str> =
         text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let [user, system] =
         [11, 12].map(|index| fields.get(index).and_then(|n| n.parse::<f64>().ok()));
-    Ok(user.ok_or("no user time")? + system.ok_or("no system time")?)
+    Ok((user.ok_or("no user time")? + system.ok_or("no system time")?) / TICKS_PER_SECOND)
 }

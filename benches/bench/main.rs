@@ -12,7 +12,9 @@
 //! - `parked`: 10,000 waiting devices on one manager and on three: from change to device, memory,
 //!   processor time; and as many as the limit of open files allows;
 //! - `managers`: how soon a second manager shows a write, by change stream and without;
-//! - `reads`: what a manager reads from `MongoDB` a minute, with devices and without.
+//! - `reads`: what a manager reads from `MongoDB` a minute, with devices and without;
+//! - `reporter`: how fast a reporter keeps 50,000 reports that wait in Kafka, against a bare insert
+//!   of as many ready documents.
 //!
 //! Arguments choose among them; without any, all are measured. The results are printed and kept in
 //! `target/bench` as a file named by date. `compare FILE FILE` prints the second beside the first.
@@ -32,6 +34,7 @@ mod managers;
 mod mongo_servers;
 mod parked;
 mod reads;
+mod reporter;
 mod results;
 mod rivals;
 mod server;
@@ -53,8 +56,8 @@ const ADMIN: &str = "Authorization: Basic YWRtaW46YmVuY2g=";
 /// Where results are kept.
 const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench");
 /// The parts, in their order.
-const PARTS: [&str; 8] =
-    ["containers", "idle", "info", "logins", "groups", "parked", "managers", "reads"];
+const PARTS: [&str; 9] =
+    ["containers", "idle", "info", "logins", "groups", "parked", "managers", "reads", "reporter"];
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -95,6 +98,7 @@ async fn measure_part(part: &str, figures: &mut Vec<results::Figure>) -> Outcome
         "parked" => return parked::measure(folder, figures).await,
         "managers" => return managers::measure(figures).await,
         "reads" => return reads::measure(figures).await,
+        "reporter" => return reporter::measure(figures).await,
         _ => {}
     }
     let manager = Manager::start(folder).await?;

@@ -1,14 +1,16 @@
 //! JSON, read without the readings that its library adds.
 //!
 //! What it is: [`strict_object`] for what clients send, [`json_value`] for what a manager or a store
-//! hands out.
+//! hands out, [`json_object_without`] for what is mostly passed on.
 //! What it is not: it knows no field. Each noun reads its own, out of the object that this gives.
 //!
 //! Invariants: in a client's body a key given twice is refused rather than guessed; no key has a
 //! meaning of its own; nothing here panics on any bytes.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
+use std::collections::BTreeMap;
 
 /// The most keys of a body. Each unknown one is answered with its reason, and a megabyte of them
 /// would be answered with many megabytes.
@@ -38,6 +40,44 @@ pub fn strict_object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
 /// key would make all that it stands in unreadable.
 pub fn json_value(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     read(bytes, Reader { is_strict: false })
+}
+
+/// An object, and the values of some further keys as text.
+type PartlyRead = (Map<String, Value>, BTreeMap<String, Box<str>>);
+
+/// Reads an object but for the values of some keys, which are given as the text that they are: JSON
+/// in form, which need not hold what can be read, such as numbers out of range.
+pub fn json_object_without(bytes: &[u8], keys: &[&str]) -> Result<PartlyRead, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let object = deserializer.deserialize_map(Partial { keys })?;
+    deserializer.end()?;
+    Ok(object)
+}
+
+struct Partial<'a> {
+    keys: &'a [&'a str],
+}
+
+impl<'de> Visitor<'de> for Partial<'_> {
+    type Value = PartlyRead;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let (mut map, mut unread) = Self::Value::default();
+        while let Some(key) = entries.next_key::<String>()? {
+            if self.keys.contains(&key.as_str()) {
+                let text: Box<RawValue> = entries.next_value()?;
+                unread.insert(key, text.into());
+            } else {
+                let value = entries.next_value_seed(Reader { is_strict: false })?;
+                map.insert(key, value);
+            }
+        }
+        Ok((map, unread))
+    }
 }
 
 fn read(bytes: &[u8], reader: Reader) -> Result<Value, serde_json::Error> {

@@ -12,6 +12,7 @@ mod original;
 mod poison;
 mod process;
 mod rebalance;
+mod secure;
 #[path = "../mongo_servers/servers.rs"]
 #[expect(dead_code, reason = "these tests cut no network and have one member each")]
 mod servers;

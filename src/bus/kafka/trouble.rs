@@ -51,6 +51,11 @@ impl Trouble {
     /// Something is wrong.
     pub fn tell(&self, error: &KafkaError, reason: &str) {
         use RDKafkaErrorCode as Code;
+        // It comes behind what is wrong with the last of the servers, and hides it.
+        if error.rdkafka_error_code() == Some(Code::AllBrokersDown) && self.last().is_some() {
+            debug!(reason, "Kafka is still in trouble");
+            return;
+        }
         // Of a server that is away it tells several codes in turn.
         let kind = match error.rdkafka_error_code() {
             Some(
@@ -67,6 +72,7 @@ impl Trouble {
     }
 
     fn tell_once(&self, kind: String, reason: &str) {
+        let reason = &*reason.replace("ssl.ca.location", "`kafka_ssl_cafile`");
         let mut state = self.state();
         state.last = Some(reason.to_owned());
         if state.told.insert(kind) {
@@ -83,8 +89,8 @@ impl Trouble {
 
 impl ClientContext for Trouble {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // What failed comes as an error as well.
-        let is_error = ["FAIL", "ERROR"].contains(&facility);
+        // What failed comes as an error as well, and behind OpenSSL's words for where in it that was.
+        let is_error = ["FAIL", "ERROR", "SSL"].contains(&facility);
         if (level as i32) <= (RDKafkaLogLevel::Warning as i32) && !is_error {
             self.tell_once(facility.to_owned(), message);
         } else {

@@ -16,14 +16,21 @@ pub use rollout::{Declared, MAX_LINES, Rollout};
 pub use state::{DeviceState, Standing};
 pub use told::{AppReport, CronJobReport, RunReport};
 
-use super::json::json_value;
+use super::json::{json_object_without, json_value};
 use super::version::Uid;
+use serde::ser::{Error, Serialize, SerializeMap, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// The longest name of a device or of its group that is taken from a report.
 const MAX_NAME_BYTES: usize = 255;
 /// Keys that only a store gives.
 const OF_STORE: [&str; 2] = ["_id", "report_insert_date"];
+
+/// Most of a report's bytes, which only people look at: a reporter hands them on without reading
+/// them, which would be most of its work.
+const BULK: [&str; 3] = ["apps_containers", "cron_jobs_containers", "current_device_group_config"];
 
 /// Why bytes are no report.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,13 +64,20 @@ pub struct Report {
     pub created: i64,
     /// Whether something changed since the one before.
     pub updated: bool,
-    /// All of it, as it came.
+    /// All of it, as it came, but for what is unread.
     pub body: Map<String, Value>,
+    /// Further keys, each with its value as text: JSON in form, which a store may yet find that it
+    /// cannot keep.
+    pub unread: BTreeMap<String, Box<str>>,
 }
 
 impl Report {
     /// Reads the bytes of a report.
     pub fn decode(bytes: &[u8]) -> Result<Self, ReportError> {
+        if let Ok((body, unread)) = json_object_without(bytes, &BULK) {
+            return Ok(Self { unread, ..Self::read(body)? });
+        }
+        // What is wrong is said by whoever reads all of it.
         let value = json_value(bytes).map_err(|error| ReportError::Json(error.to_string()))?;
         match value {
             Value::Object(body) => Self::read(body),
@@ -87,7 +101,23 @@ impl Report {
             }
         };
         let id = body.get("report_id").and_then(Value::as_str).and_then(Uid::parse);
-        Ok(Self { id, hostname, device_group, created, updated, body })
+        let unread = BTreeMap::new();
+        Ok(Self { id, hostname, device_group, created, updated, body, unread })
+    }
+}
+
+/// All of it, as JSON.
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.body.len() + self.unread.len()))?;
+        for (key, value) in &self.body {
+            map.serialize_entry(key, value)?;
+        }
+        for (key, text) in &self.unread {
+            let value = RawValue::from_string(text.to_string()).map_err(S::Error::custom)?;
+            map.serialize_entry(key, &value)?;
+        }
+        map.end()
     }
 }
 

@@ -15,6 +15,7 @@ use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
 use mongodb::error::{Error, ErrorKind, IndexedWriteError};
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 
 /// A key that is there already.
 const DUPLICATE_KEY: i32 = 11_000;
@@ -29,32 +30,50 @@ const MAX_COMMAND_BYTES: usize = 8 << 20;
 /// A device's first two reports may come by two reporters at once: one of them meets the other's.
 const ATTEMPTS: usize = 3;
 
-/// Adds reports and brings the inventory up to date.
+/// Adds reports and brings the inventory up to date: in two parts at once, so that the one is
+/// written while the other is made ready. All of a device are in one part, in their order.
 pub(super) async fn add(database: &Prepared, reports: &[NewReport]) -> Result<Added, StoreError> {
+    let hasher = RandomState::new();
+    let (one, other): (Vec<_>, Vec<_>) = (reports.iter().enumerate())
+        .partition(|(_, new)| hasher.hash_one(&new.report.hostname) % 2 == 0);
+    let (one, other) = tokio::join!(add_part(database, &one), add_part(database, &other));
+    let (mut all, other) = (one?, other?);
+    all.added += other.added;
+    all.known += other.known;
+    all.refused.extend(other.refused);
+    all.refused.sort_by_key(|(place, _)| *place);
+    Ok(all)
+}
+
+/// Adds reports, each with its place among all.
+async fn add_part(
+    database: &Prepared,
+    reports: &[(usize, &NewReport)],
+) -> Result<Added, StoreError> {
     let now = DateTime::now();
     let mut refused = Vec::new();
-    let (mut documents, mut places) = (Vec::new(), Vec::new());
-    for (place, new) in reports.iter().enumerate() {
+    let (mut documents, mut written) = (Vec::new(), Vec::new());
+    for (place, new) in reports {
         let id = ObjectId::from_bytes(new.id.bytes());
-        match bson::report(id, &new.report.body, now) {
+        match bson::report(id, &new.report, now) {
             Ok(document) => {
                 documents.push(document);
-                places.push(place);
+                written.push((*place, *new));
             }
-            Err(reason) => refused.push((place, reason.to_string())),
+            Err(reason) => refused.push((*place, reason.to_string())),
         }
     }
     let outcome = insert(database, REPORTS, &documents).await?;
-    let known: HashSet<usize> = outcome.known.iter().map(|index| places[*index]).collect();
-    refused.extend(outcome.refused.into_iter().map(|(index, reason)| (places[index], reason)));
-    refused.sort_by_key(|(place, _)| *place);
-    let is_refused: HashSet<usize> = refused.iter().map(|(place, _)| *place).collect();
-    let heard = (reports.iter().enumerate()).filter(|(place, _)| !is_refused.contains(place)).map(
-        |(place, new)| Heard {
-            device: Device::of(&new.report, new.seen),
-            is_known: known.contains(&place),
-        },
-    );
+    // They are as large as all else together.
+    drop(documents);
+    let known: HashSet<usize> = outcome.known.into_iter().collect();
+    let never: HashSet<usize> = outcome.refused.iter().map(|(index, _)| *index).collect();
+    refused.extend(outcome.refused.into_iter().map(|(index, reason)| (written[index].0, reason)));
+    let kept = written.iter().enumerate().filter(|(index, _)| !never.contains(index));
+    let heard = kept.map(|(index, (_, new))| Heard {
+        device: Device::of(&new.report, new.seen),
+        is_known: known.contains(&index),
+    });
     update_devices(database, &Heard::newest(heard)).await?;
     let added = reports.len() - known.len() - refused.len();
     Ok(Added { added: added as u64, known: known.len() as u64, refused })

@@ -4,10 +4,14 @@
 //! as extended JSON.
 
 use super::super::MAX_REPORT_BYTES;
+use crate::model::Report;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::raw::CStr;
 use mongodb::bson::{DateTime, RawArray, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value, json};
+use std::borrow::Cow;
 
 /// How deep a server lets documents be nested.
 const MAX_DEPTH: usize = 100;
@@ -21,18 +25,26 @@ pub(super) enum Unkept {
     Deep,
     #[error("it is larger than {MAX_REPORT_BYTES} bytes, which MongoDB does not keep")]
     Large,
+    #[error("it cannot be read: {0}")]
+    Unread(String),
 }
 
 /// A report: its keys as they came, with its identity before them and its time behind, as the
 /// original's reporter writes it.
 pub(super) fn report(
     id: ObjectId,
-    body: &Map<String, Value>,
+    report: &Report,
     now: DateTime,
 ) -> Result<RawDocumentBuf, Unkept> {
     let mut document = RawDocumentBuf::new();
     document.append(key("_id")?, id);
-    append_all(&mut document, body, 1)?;
+    append_all(&mut document, &report.body, 1)?;
+    for (name, text) in &report.unread {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let value = Text { depth: 1 }.deserialize(&mut json);
+        let value = value.map_err(|error| Unkept::Unread(error.to_string()))?;
+        value.append(&mut document, key(name)?);
+    }
     document.append(key("report_insert_date")?, now);
     if document.as_bytes().len() > MAX_REPORT_BYTES {
         return Err(Unkept::Large);
@@ -96,6 +108,109 @@ fn array(list: &[Value], depth: usize) -> Result<RawArrayBuf, Unkept> {
 fn deeper(depth: usize) -> Result<usize, Unkept> {
     if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(Unkept::Deep) }
 }
+
+/// A value that was read from text, straight into the bytes of BSON.
+enum Owned {
+    Null,
+    Bool(bool),
+    Number(RawBsonRef<'static>),
+    String(String),
+    Array(RawArrayBuf),
+    Object(RawDocumentBuf),
+}
+
+impl Owned {
+    fn append(self, document: &mut RawDocumentBuf, name: &CStr) {
+        match self {
+            Self::Null => document.append(name, RawBsonRef::Null),
+            Self::Bool(truth) => document.append(name, truth),
+            Self::Number(number) => document.append(name, number),
+            Self::String(text) => document.append(name, text),
+            Self::Array(list) => document.append(name, list),
+            Self::Object(inner) => document.append(name, inner),
+        }
+    }
+
+    fn push(self, array: &mut RawArrayBuf) {
+        match self {
+            Self::Null => array.push(RawBsonRef::Null),
+            Self::Bool(truth) => array.push(truth),
+            Self::Number(number) => array.push(number),
+            Self::String(text) => array.push(text),
+            Self::Array(list) => array.push(list),
+            Self::Object(inner) => array.push(inner),
+        }
+    }
+}
+
+/// Reads a value. No key has a meaning of its own.
+#[derive(Clone, Copy)]
+struct Text {
+    depth: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Text {
+    type Value = Owned;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Owned, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Text {
+    type Value = Owned;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Owned, E> {
+        Ok(Owned::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Owned, E> {
+        Ok(Owned::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Owned, E> {
+        Ok(Owned::Number(number(&value.into())))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Owned, E> {
+        Ok(Owned::Number(number(&value.into())))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Owned, E> {
+        Ok(Owned::Number(RawBsonRef::Double(value)))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Owned, E> {
+        Ok(Owned::String(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Owned, A::Error> {
+        let inner = Self { depth: deeper(self.depth).map_err(A::Error::custom)? };
+        let mut array = RawArrayBuf::new();
+        while let Some(item) = items.next_element_seed(inner)? {
+            item.push(&mut array);
+        }
+        Ok(Owned::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Owned, A::Error> {
+        let inner = Self { depth: deeper(self.depth).map_err(A::Error::custom)? };
+        let mut document = RawDocumentBuf::new();
+        while let Some(Key(name)) = entries.next_key()? {
+            let name = key(&name).map_err(A::Error::custom)?;
+            entries.next_value_seed(inner)?.append(&mut document, name);
+        }
+        Ok(Owned::Object(document))
+    }
+}
+
+/// A key, which is a part of the text as a rule.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// As narrow as it goes, which is what the original writes. Beyond what a document counts to,
 /// Docker's word for "no limit" among it, a number loses its last digits rather than its report.

@@ -26,7 +26,7 @@ impl Row {
     /// Of a report.
     pub(super) fn of(new: &NewReport) -> Self {
         let report = &new.report;
-        let body = match serde_json::to_string(&report.body) {
+        let body = match serde_json::to_string(report) {
             Ok(body) if body.len() <= MAX_REPORT_BYTES => Ok(body),
             Ok(_) => Err(format!("it is larger than {MAX_REPORT_BYTES} bytes")),
             Err(error) => Err(error.to_string()),
