@@ -9,7 +9,7 @@ use super::cron::{RunOutcome, RunRecord, owner};
 use super::hold::Reason;
 use super::{Inputs, Memory, Plan};
 use crate::model::{
-    App, AppReport, ContainerState, CronJob, CronJobReport, DesiredApp, DesiredCronJob,
+    App, AppReport, ContainerState, CronJob, CronJobReport, Desired, DesiredApp, DesiredCronJob,
     DeviceState, EnvVars, Health, NEBULA_NETWORK, ObservedContainer, ObservedImage, RunReport,
     RunResult,
 };
@@ -18,6 +18,9 @@ use std::collections::BTreeSet;
 /// So many tries in a row fail before what is tried counts as failed: a network that is away for a
 /// moment is no failure.
 const TRIES: u32 = 3;
+/// So long a container without a health check must have run before it counts as up: what ends a few
+/// seconds after each start has not converged.
+const PROVEN_SECONDS: u64 = 10;
 /// Shorter values of variables are words of any text.
 const SHORTEST_SECRET: usize = 4;
 
@@ -32,6 +35,8 @@ pub struct Status {
     pub apps: Vec<AppReport>,
     /// The cron jobs, likewise.
     pub cron_jobs: Vec<CronJobReport>,
+    /// When it may be another one though nothing happens, in ms.
+    pub recheck_after_ms: Option<u64>,
 }
 
 /// A state, and why.
@@ -52,7 +57,51 @@ pub fn status(inputs: &Inputs<'_>, plan: &Plan, memory: &Memory) -> Status {
         }
     }
     let (state, reason) = worst;
-    Status { state, reason, apps, cron_jobs }
+    let recheck_after_ms = inputs.observed.containers.iter().filter_map(unproven_ms).min();
+    Status { state, reason, apps, cron_jobs, recheck_after_ms }
+}
+
+/// What is known of a device whose engine does not answer: what is desired, and that nobody can tell
+/// how far it is.
+pub fn status_without_engine(desired: &Desired, problem: &str) -> Status {
+    let (state, reason) = (DeviceState::Failed, Some(problem.to_owned()));
+    let apps = desired.apps.iter().map(|told| {
+        let named = AppReport { app_name: told.name().to_owned(), ..AppReport::default() };
+        let named = AppReport { state, reason: reason.clone(), ..named };
+        match told {
+            DesiredApp::Readable(app) => AppReport {
+                uid: app.identity.uid,
+                app_id: app.app_id,
+                image: app.spec.container.docker_image.to_string(),
+                ..named
+            },
+            DesiredApp::Unreadable { .. } => named,
+        }
+    });
+    let cron_jobs = desired.cron_jobs.iter().map(|told| {
+        let name = told.name().to_owned();
+        let named = CronJobReport { cron_job_name: name, ..CronJobReport::default() };
+        let named = CronJobReport { state, reason: reason.clone(), ..named };
+        match told {
+            DesiredCronJob::Readable(job) => CronJobReport {
+                uid: job.identity.uid,
+                cron_job_id: job.cron_job_id,
+                image: job.spec.container.docker_image.to_string(),
+                ..named
+            },
+            DesiredCronJob::Unreadable { .. } => named,
+        }
+    });
+    let (apps, cron_jobs) = (apps.collect(), cron_jobs.collect());
+    Status { state, reason: reason.clone(), apps, cron_jobs, recheck_after_ms: None }
+}
+
+/// How long until a container has shown that it stays up, in ms; none when it has, or when its health
+/// check tells.
+fn unproven_ms(container: &ObservedContainer) -> Option<u64> {
+    let runs = container.state == ContainerState::Running && container.health == Health::None;
+    let up = container.up_seconds.filter(|up| runs && *up < PROVEN_SECONDS)?;
+    Some((PROVEN_SECONDS - up) * 1_000)
 }
 
 #[derive(Clone, Copy)]
@@ -92,7 +141,9 @@ impl Look<'_> {
         let is_checked = |c: &&ObservedContainer| {
             c.state == ContainerState::Running && c.health == Health::Starting
         };
-        let is_moving = is_moving || containers.iter().any(|c| is_checked(c) && !self.is_up(c));
+        let is_moving = is_moving
+            || containers.iter().any(|c| is_checked(c) && !self.is_up(c))
+            || containers.iter().any(|c| unproven_ms(c).is_some());
         let (state, reason) = self.verdict(name, is_moving);
         let ids: BTreeSet<u64> =
             up.iter().filter_map(|c| c.version.as_ref()).map(|version| version.app_id).collect();

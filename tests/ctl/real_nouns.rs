@@ -136,7 +136,8 @@ fn reports_of_nobody_are_none() {
         user.ctl(&["reports", "list", "--created", &format!("{comparison}=1700000000")]).ok();
     }
     user.ctl(&["reports", "list", "--all"]).ok();
-    assert!(user.ctl(&["devices", "list"]).err.contains("no device has reported"));
+    let none = user.ctl(&["devices", "list"]);
+    assert!(none.code == Some(0) && none.err.contains("no device"), "{}", none.seen());
     let err = user.ctl(&["devices", "info", "nobody"]).fails(1);
-    assert!(err.contains("device `nobody` has not reported"), "{err}");
+    assert!(err.contains("nobody"), "{err}");
 }

@@ -192,3 +192,37 @@ fn what_a_report_tells_of_the_declaration_has_no_values_of_variables() {
     assert_eq!(told["apps_list"], json!(["web"]));
     assert_eq!((&told["prune_id"], &told["device_group_id"]), (&json!(1), &json!(1)));
 }
+
+#[test]
+fn a_device_whose_engine_does_not_answer_has_failed_with_all_that_it_runs() {
+    let two = with(app("db", "db:1", 1), json!({"app_id": 9}));
+    let told = desired(&[web("site:1", 4, json!({})), two]);
+    let said = nebula::reconcile::status_without_engine(&told, "docker is away");
+    assert_eq!((said.state, said.reason.as_deref()), (DeviceState::Failed, Some("docker is away")));
+    let apps = said.apps.iter().map(|app| (app.app_id, app.state, app.reason.as_deref()));
+    let failed = |id| (id, DeviceState::Failed, Some("docker is away"));
+    assert_eq!(apps.collect::<Vec<_>>(), [failed(4), failed(9)]);
+}
+
+#[test]
+fn a_container_without_a_health_check_has_to_stay_up_before_it_counts() {
+    let sim = Sim::running(desired(&[web("site:1", 1, json!({}))]), &ALL);
+    let said_at = |seconds: Option<u64>| {
+        let mut observed = sim.observe();
+        observed.containers[0].up_seconds = seconds;
+        sim.with_inputs(&observed, |inputs| {
+            let mut memory = sim.memory.clone();
+            let made = nebula::reconcile::plan(inputs, &mut memory);
+            status(inputs, &made, &memory)
+        })
+    };
+    for (seconds, state, again) in [
+        (Some(0), DeviceState::Updating, Some(10_000)),
+        (Some(9), DeviceState::Updating, Some(1_000)),
+        (Some(10), DeviceState::Converged, None),
+        (None, DeviceState::Converged, None),
+    ] {
+        let said = said_at(seconds);
+        assert_eq!((said.state, said.recheck_after_ms), (state, again), "{seconds:?}");
+    }
+}

@@ -23,6 +23,8 @@ pub(super) struct Seen {
     lines: Vec<Object>,
     /// The app's groups, as far as the user may read them; none where it is about a group.
     device_groups: Option<Vec<String>>,
+    /// How many more list it.
+    hidden: u64,
     /// What rises with each change: an app's id, or the revision of what a group's devices run.
     pub(super) version: Option<u64>,
 }
@@ -56,6 +58,7 @@ impl Seen {
             counts,
             lines: lines.filter_map(Value::as_object).cloned().collect(),
             device_groups: reply.get("device_groups").and_then(names),
+            hidden: reply.get("device_groups_hidden").and_then(Value::as_u64).unwrap_or(0),
             version: reply.get(counter).and_then(Value::as_u64),
         })
     }
@@ -88,6 +91,15 @@ impl Seen {
     /// Whether an app is in no device group that the user may read.
     pub(super) fn is_of_no_group(&self) -> bool {
         self.device_groups.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// What is not seen of an app: its devices in groups that the user may not read; else empty.
+    pub(super) fn hidden_in_words(&self) -> String {
+        match self.hidden {
+            0 => String::new(),
+            1 => "; 1 more device group lists it, which you may not read".to_owned(),
+            more => format!("; {more} more device groups list it, which you may not read"),
+        }
     }
 
     /// `3 converged, 1 away`.

@@ -2,8 +2,8 @@
 //!
 //! What it is not: it changes nothing. The change is done before, and stands however this ends.
 //!
-//! Invariants: it succeeds only when every device that is heard of has converged, or when there is
-//! none to wait for, which it says; devices that are away or say nothing hold nobody up and are
+//! Invariants: it succeeds only when every device that is heard of has converged, and one at least has, or
+//! when there is none at all, which it says; devices that are away or say nothing hold nobody up and are
 //! told; an answer that is older than the change counts for nothing; it ends at its time whatever
 //! the manager does.
 
@@ -197,7 +197,7 @@ impl<'a> Waiting<'a> {
         let what = self.what();
         let Some(seen) = &self.last else { return Ok(()) };
         let (converged, failed) = (seen.converged(), seen.failed());
-        let silent = not_waited_for(seen);
+        let silent = format!("{}{}", not_waited_for(seen), seen.hidden_in_words());
         if failed > 0 {
             output::say(seen.table_of_late_and_failed().trim_end());
             let of = converged + failed;
@@ -206,11 +206,14 @@ impl<'a> Waiting<'a> {
                 devices(of)
             )));
         }
-        output::say(&if converged == 0 {
-            format!("warning: no device of {what} can be waited for{silent}")
-        } else {
-            format!("{what} has converged on {converged} {}{silent}", devices(converged))
-        });
+        if converged == 0 {
+            // Nobody has said that the change is there.
+            return Err(Failure::new(format!("{what} has converged on no device{silent}")).hint(
+                "devices that are away take the change when they are back; look with `status`",
+            ));
+        }
+        let on = devices(converged);
+        output::say(&format!("{what} has converged on {converged} {on}{silent}"));
         Ok(())
     }
 

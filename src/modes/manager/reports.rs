@@ -15,13 +15,15 @@ use axum::Extension;
 use axum::extract::{RawQuery, State};
 use flate2::read::MultiGzDecoder;
 use hyper::HeaderMap;
+use hyper::body::Bytes;
 use hyper::header::CONTENT_ENCODING;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
 /// The most reports of one request.
 pub(super) const MAX_REPORTS: usize = 100;
@@ -41,22 +43,45 @@ const PACE: Rule = Rule { burst: 120.0, seconds: 1.0 };
 const MAX_DEVICES: u64 = 200_000;
 /// After this time without a report a device may send its burst again anyway.
 const IDLE: Duration = Duration::from_secs(150);
-/// Bodies that are kept at one time, unpacked, in bytes: a store that is slow must not fill the memory,
-/// in which what was read takes up to twenty times as much as its text.
-const MAX_WAITING_BYTES: usize = 32 << 20;
+/// Bodies that are read and kept at one time, in bytes: what is made of the text takes twenty times its
+/// size, and ninety where somebody means harm. It is room for hundreds of devices in the same moment.
+const MAX_WAITING_BYTES: usize = 8 << 20;
+/// How many bodies are unpacked at once.
+const UNPACKED_AT_ONCE: usize = 4;
+/// How long a request waits for its turn; then it is told to come again.
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// The store of reports, and who may bring how much.
 #[derive(Debug)]
 pub(super) struct Reports {
     store: Arc<dyn ReportStore>,
     pace: Buckets,
-    room: Arc<Semaphore>,
+    /// Bytes of bodies.
+    room: Semaphore,
+    /// Bodies that are unpacked at once.
+    unpacking: Semaphore,
 }
 
 impl Reports {
     pub(super) fn new(store: Arc<dyn ReportStore>) -> Self {
-        let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
-        Self { store, pace: Buckets::new(MAX_DEVICES, IDLE), room }
+        let (room, unpacking) =
+            (Semaphore::new(MAX_WAITING_BYTES), Semaphore::new(UNPACKED_AT_ONCE));
+        Self { store, pace: Buckets::new(MAX_DEVICES, IDLE), room, unpacking }
+    }
+
+    /// Unpacks a body, when it is its turn.
+    async fn unpack(&self, body: Bytes) -> Result<Bytes, Refusal> {
+        let turn = timeout(MAX_WAIT, self.unpacking.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(Refusal::ReportsWait) };
+        let unpacked = tokio::task::spawn_blocking(move || unpacked(&body)).await;
+        unpacked.map_err(|_panicked| Refusal::Panic)?.map(Bytes::from)
+    }
+
+    /// Waits for room for a body of this size and what is read from it.
+    async fn room_for(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Refusal> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let room = timeout(MAX_WAIT, self.room.acquire_many(bytes)).await;
+        room.ok().and_then(Result::ok).ok_or(Refusal::ReportsWait)
     }
 
     pub(super) fn store(&self) -> &dyn ReportStore {
@@ -103,19 +128,14 @@ pub(super) async fn add(
     headers: HeaderMap,
     LargeBody(body): LargeBody<BODY_TIMES>,
 ) -> Answer {
+    // Who may bring nothing costs nothing: what is read takes many times the memory of its text.
+    if who.readable(Granted::DeviceGroup).is_some_and(|groups| groups.is_empty()) {
+        return Err(Refusal::Forbidden);
+    }
     let reports = &manager.reports;
-    let is_packed = is_packed(&headers)?;
-    let bytes = if is_packed { most_unpacked(body.len()) } else { body.len() };
-    let room = u32::try_from(bytes).unwrap_or(u32::MAX);
-    let room = Arc::clone(&reports.room).try_acquire_many_owned(room);
-    let _room = room.map_err(|_| Refusal::ReportsWait)?;
-    let read =
-        tokio::task::spawn_blocking(
-            move || {
-                if is_packed { read(&unpacked(&body)?) } else { read(&body) }
-            },
-        )
-        .await;
+    let body = if is_packed(&headers)? { reports.unpack(body).await? } else { body };
+    let _room = reports.room_for(body.len()).await?;
+    let read = tokio::task::spawn_blocking(move || read(&body)).await;
     let Batch { given, mut refused } = read.map_err(|_panicked| Refusal::Panic)??;
     let may = |one: &Given| who.may_read(Granted::DeviceGroup, &one.report.device_group);
     if !given.iter().all(may) {

@@ -30,6 +30,8 @@ struct AppStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<Uid>,
     device_groups: Vec<String>,
+    /// How many more groups list it, which whoever asks may not read.
+    device_groups_hidden: usize,
     #[serde(flatten)]
     rollout: Rollout,
 }
@@ -54,6 +56,7 @@ pub(super) async fn of_app(
 ) -> Answer {
     let app: App = manager.declarations.find(&name).await?.ok_or_else(unknown::<App>)?;
     let mut device_groups = manager.declarations.store().groups_of(Kind::App, &name).await?;
+    let all = device_groups.len();
     device_groups.retain(|group| who.may_read(Granted::DeviceGroup, group));
     let uid = app.identity.uid;
     let declared = Declared::App {
@@ -63,5 +66,7 @@ pub(super) async fn of_app(
         device_groups: device_groups.clone(),
     };
     let rollout = manager.reports.store().rollout(&declared, now()).await?;
-    Ok(ok(&AppStatus { app_name: name, app_id: app.app_id, uid, device_groups, rollout }))
+    let device_groups_hidden = all.saturating_sub(device_groups.len());
+    let (app_name, app_id) = (name, app.app_id);
+    Ok(ok(&AppStatus { app_name, app_id, uid, device_groups, device_groups_hidden, rollout }))
 }

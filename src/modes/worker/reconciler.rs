@@ -14,7 +14,7 @@ use crate::engine::{ContainerEngine, EngineError};
 use crate::model::{AppVersion, ContainerState, Desired, ImageReference, NEBULA_NETWORK, Observed};
 use crate::reconcile::{
     Busy, Hold, Inputs, Memory, Plan, Policy, Reason, Recorded, Status, check, plan, status,
-    wanted_images,
+    status_without_engine, wanted_images,
 };
 use futures_util::StreamExt;
 use std::collections::{BTreeSet, HashMap};
@@ -179,8 +179,9 @@ impl Reconciler {
             microseconds = began.elapsed().as_micros(),
             "pass made"
         );
+        let told_anew = status.recheck_after_ms.map_or(LONGEST_LOOK, Duration::from_millis);
         self.show(&desired, &observed, status);
-        self.set_to_work(plan)
+        self.set_to_work(plan).min(told_anew)
     }
 
     /// Shows what was seen, when it is something else than before.
@@ -350,14 +351,14 @@ impl Reconciler {
 
     /// Docker is away: what runs goes on without us. It is told once.
     fn engine_is_away(&mut self, desired: &Arc<Desired>, error: &EngineError) -> Duration {
-        let before = self.seen.borrow().clone();
-        let before = before.as_deref();
+        let cores = self.seen.borrow().as_ref().map_or(0, |seen| seen.cores);
+        let problem = error.to_string();
         self.publish(Seen {
             desired: Arc::clone(desired),
-            status: before.map(|seen| seen.status.clone()).unwrap_or_default(),
+            status: status_without_engine(desired, &problem),
             containers: Vec::new(),
-            cores: before.map_or(0, |seen| seen.cores),
-            problem: Some(error.to_string()),
+            cores,
+            problem: Some(problem),
         });
         if self.engine_failures == 0 {
             warn!(%error, "docker does not answer; what runs is kept");

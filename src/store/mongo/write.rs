@@ -33,6 +33,10 @@ pub(super) const EVERYTHING: &str = "everything";
 const MAX_NOTED_GROUPS: usize = 20_000;
 /// A write that nobody waits for any more is given up after this; then the connection is broken.
 const GIVEN_UP: Duration = Duration::from_secs(60);
+/// The same of a write of one object. Its client was told long ago; and a server that is there and does
+/// not answer would hold the one turn of this manager, without which nobody's half-done writes are put
+/// in order.
+const ONE_GIVEN_UP: Duration = Duration::from_secs(10);
 
 /// Documents that somebody wrote who takes no revisions.
 #[derive(Debug, Default)]
@@ -75,15 +79,15 @@ struct By<'a> {
 impl Connection {
     /// Does a write to its end, also when its caller has gone: a half-done one has to be found and
     /// ended by others.
-    pub(super) async fn to_the_end<T: Send + 'static>(
+    pub(super) async fn to_the_end<T: Send + 'static, W: AsyncWork<T>>(
         self: &Arc<Self>,
         operation: &'static str,
-        work: impl AsyncWork<T>,
+        work: W,
     ) -> Result<T, StoreError> {
         let here = Arc::clone(self);
         let task = tokio::spawn(async move {
             let _turn = here.turn().await?;
-            let done = tokio::time::timeout(GIVEN_UP, work.run(&here)).await;
+            let done = tokio::time::timeout(W::GIVEN_UP, work.run(&here)).await;
             done.unwrap_or_else(|_| Err(StoreError::unavailable(operation, Cause::TooSlow)))
         });
         let stopped = |_| Err(StoreError::unavailable(operation, Cause::Stopped));
@@ -147,6 +151,9 @@ impl Connection {
 /// One of the writes below. A trait of our own, because a closure cannot say that its future may
 /// be sent to another thread.
 pub(super) trait AsyncWork<T>: Send + 'static {
+    /// How long it is tried. What is half done by then is put in order like everybody's.
+    const GIVEN_UP: Duration = GIVEN_UP;
+
     fn run(self, connection: &Connection) -> impl Future<Output = Result<T, StoreError>> + Send;
 }
 
@@ -161,6 +168,8 @@ struct PruneAll;
 struct Order(Unordered);
 
 impl AsyncWork<Written> for Insert {
+    const GIVEN_UP: Duration = ONE_GIVEN_UP;
+
     async fn run(self, connection: &Connection) -> Result<Written, StoreError> {
         let Self(object, author) = self;
         let (kind, name) = (object.kind(), object.name().to_owned());
@@ -184,6 +193,8 @@ impl AsyncWork<Written> for Insert {
 }
 
 impl AsyncWork<Written> for Replace {
+    const GIVEN_UP: Duration = ONE_GIVEN_UP;
+
     async fn run(self, connection: &Connection) -> Result<Written, StoreError> {
         let Self { object, expected, author } = self;
         let (kind, name) = (object.kind(), object.name().to_owned());
@@ -218,6 +229,8 @@ impl AsyncWork<Written> for Replace {
 }
 
 impl AsyncWork<Written<()>> for Delete {
+    const GIVEN_UP: Duration = ONE_GIVEN_UP;
+
     async fn run(self, connection: &Connection) -> Result<Written<()>, StoreError> {
         let Self(kind, name) = self;
         let operation = "delete an object";
@@ -457,4 +470,4 @@ async fn take_revision(
 }
 
 /// No write is begun when it could not end.
-const _: () = assert!(PATIENCE.as_secs() < GIVEN_UP.as_secs());
+const _: () = assert!(PATIENCE.as_secs() < ONE_GIVEN_UP.as_secs());

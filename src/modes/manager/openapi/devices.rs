@@ -21,7 +21,15 @@ pub(super) fn add(add: &mut impl FnMut(&str, Value) -> Option<Value>) {
     add("Devices", object(&["devices", "after"], devices, true));
     add("DeviceGroupStatus", status(&[("device_group", text()), ("revision", id())]));
     let groups = json!({ "type": "array", "items": text() });
-    add("AppStatus", status(&[("app_name", text()), ("app_id", id()), ("device_groups", groups)]));
+    add(
+        "AppStatus",
+        status(&[
+            ("app_name", text()),
+            ("app_id", id()),
+            ("device_groups", groups),
+            ("device_groups_hidden", json!({ "type": "integer", "minimum": 0 })),
+        ]),
+    );
 }
 
 fn reports() -> Value {

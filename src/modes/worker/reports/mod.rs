@@ -18,7 +18,7 @@ pub use send::run as send_all;
 use super::jittered;
 use crate::bus::{Bus, Packed};
 use crate::engine::ContainerEngine;
-use crate::model::{Desired, DeviceState};
+use crate::model::Desired;
 use crate::reconcile::Status;
 use document::Parts;
 use futures_util::StreamExt;
@@ -212,10 +212,6 @@ impl Collector {
         for app in &mut status.apps {
             app.restarts = restarts.get(&app.app_name).copied().unwrap_or_default();
         }
-        if let Some(problem) = &seen.problem {
-            status.state = DeviceState::Failed;
-            status.reason = Some(problem.clone());
-        }
         let address = self.address().await;
         let docker = match &seen.problem {
             Some(problem) => json!({ "reachable": false, "problem": problem }),
@@ -352,6 +348,8 @@ impl News {
         if before.problem != now.problem || states(before) != states(now) {
             return Some(Self::State);
         }
-        (before.status != now.status).then_some(Self::Detail)
+        let known =
+            Status { recheck_after_ms: now.status.recheck_after_ms, ..before.status.clone() };
+        (known != now.status).then_some(Self::Detail)
     }
 }
