@@ -450,16 +450,16 @@ async fn counts_a_group(store: &dyn ReportStore) {
             "g-failed failed $state",
             "g-rolled rolled_back $state",
             "g-held held $state",
-            "g-away away -",
-            "g-away-and-unknown away -",
             "g-older outdated -",
             "g-says-no-revision outdated -",
             "g-updating updating $state",
+            "g-away away -",
+            "g-away-and-unknown away -",
             "g-unknown unknown $state",
             "g-word unknown $state",
         ]
     );
-    assert_eq!(rollout.devices[3].last_seen, NOW - 60);
+    assert_eq!(rollout.devices[6].last_seen, NOW - 60);
 }
 
 async fn counts_an_app(store: &dyn ReportStore) {
@@ -523,12 +523,12 @@ async fn counts_an_app(store: &dyn ReportStore) {
         [
             "a-failed app-2 failed of failed",
             "a-without-uid app-2 held of held",
-            "a-away app-1 away -",
             "a-newer app-1 outdated -",
             "a-none app-1 outdated -",
             "a-older app-1 outdated -",
             "a-other-uid app-1 outdated -",
             "a-unknown-but-app app-1 updating of updating",
+            "a-away app-1 away -",
             "a-original app-1 unknown -",
         ]
     );
