@@ -125,13 +125,17 @@ async fn one_bad_report_keeps_no_good_one_away() {
     let mut no_group = report(2, "a", "eu");
     no_group.as_object_mut().unwrap().shift_remove("device_group");
     let odd = json!([report(1, "a", "eu"), no_group, "text", null, report(3, "b", "eu"),
-        { "hostname": "s3cret", "device_group": "eu", "report_creation_time": "s3cret" }]);
+        { "hostname": "s3cret", "device_group": "eu", "report_creation_time": "s3cret" },
+        report(4, "..", "eu"), report(5, ".", "eu"), report(6, "a\u{1b}[2J", "eu"),
+        report(7, "a\nb", "eu"), report(8, "a", "eu\u{85}")]);
     let (status, answer) = bring(&manager, odd).await;
     assert_eq!((status, &answer["accepted"]), (202, &json!(2)));
     let refused = answer["refused"].as_array().unwrap();
     let places: Vec<u64> = refused.iter().map(|one| one["index"].as_u64().unwrap()).collect();
-    assert_eq!(places, [1, 2, 3, 5]);
+    assert_eq!(places, [1, 2, 3, 5, 6, 7, 8, 9, 10]);
     assert_eq!(refused[0]["problem"], "`device_group` is missing");
+    assert_eq!(refused[4]["problem"], "`hostname` must not be `.` or `..`");
+    assert_eq!(refused[6]["problem"], "`hostname` must not contain control characters");
     assert!(!answer.to_string().contains("s3cret"), "{answer}");
 }
 

@@ -96,7 +96,11 @@ fn name(body: &Map<String, Value>, key: &'static str) -> Result<String, ReportEr
         None | Some(Value::Null) => "is missing",
         Some(Value::String(name)) if name.is_empty() => "must not be empty",
         Some(Value::String(name)) if name.len() > MAX_NAME_BYTES => "is longer than 255 bytes",
-        Some(Value::String(name)) if name.contains('\0') => "must not contain NUL",
+        Some(Value::String(name)) if name.contains(char::is_control) => {
+            "must not contain control characters"
+        }
+        // A path to one of these is a path to something else.
+        Some(Value::String(name)) if matches!(&**name, "." | "..") => "must not be `.` or `..`",
         Some(Value::String(name)) => return Ok(name.clone()),
         Some(_) => "must be a string",
     };
