@@ -146,6 +146,30 @@ async fn file_of_reports_that_cannot_be_read_is_put_aside() {
 }
 
 #[tokio::test]
+async fn files_that_are_put_aside_one_after_the_other_are_all_kept_up_to_three() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join(REPORTS_FILE);
+    for damage in 1..=5 {
+        for suffix in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(folder.path().join(format!("{REPORTS_FILE}{suffix}")));
+        }
+        // A new one: whoever still closes the last one must not write into this.
+        let _ = std::fs::remove_file(&file);
+        std::fs::write(&file, format!("damage {damage} ").repeat(1_000)).unwrap();
+        let store = embedded(folder.path());
+        store.add(vec![report(1, "a", "eu", json!({}))]).await.unwrap();
+    }
+    let mut aside = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().contains("put-aside"))
+        .map(|path| String::from_utf8(std::fs::read(path).unwrap()).unwrap()[..8].to_owned())
+        .collect::<Vec<_>>();
+    aside.sort();
+    assert_eq!(aside, ["damage 3", "damage 4", "damage 5"]);
+}
+
+#[tokio::test]
 async fn file_of_reports_that_is_damaged_while_it_is_used_is_begun_anew() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join(REPORTS_FILE);
@@ -245,6 +269,38 @@ async fn database_of_the_original_loses_no_reports_and_shows_its_own() {
             && matches!(ours["report_creation_time"], Bson::Int32(_))
     );
     assert!(matches!(ours["report_insert_date"], Bson::DateTime(_)));
+}
+
+/// The original makes its index whenever it starts, also while ours run.
+#[tokio::test]
+async fn unique_index_that_comes_back_loses_no_reports() {
+    let name = fresh_database_name();
+    let database = database(&name).await;
+    let store = mongo(&name, HOUR);
+    let hundred = |from: u64| {
+        (from..from + 100).map(|id| report(id, "a", "eu", json!({ "number": id }))).collect()
+    };
+    assert_eq!(count(&store).await, 0);
+    let unique = async |keys: Document, name: &str| {
+        let options = IndexOptions::builder().name(name.to_owned()).unique(true).build();
+        let index = IndexModel::builder().keys(keys).options(options).build();
+        database.collection::<Document>("nebula_reports").create_index(index).await.unwrap();
+    };
+    let reports = database.collection::<Document>("nebula_reports");
+    reports.drop_indexes().await.unwrap();
+    unique(doc! { "report_insert_date": 1 }, "report_insert_date_index").await;
+    let added = store.add(hundred(0)).await.unwrap();
+    assert_eq!((added.added, added.known, &*added.refused), (100, 0, &[][..]));
+    assert_eq!(count(&store).await, 100);
+    // One that nobody of ours knows is told of, and what it keeps away is not lost as known.
+    reports.delete_many(doc! {}).await.unwrap();
+    unique(doc! { "hostname": 1 }, "odd index").await;
+    let error = store.add(hundred(200)).await.unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("unique index odd index") && cause.contains("drop it"), "{cause}");
+    reports.drop_index("odd index").await.unwrap();
+    let added = store.add(hundred(200)).await.unwrap();
+    assert_eq!((added.added + added.known, count(&store).await), (100, 100));
 }
 
 #[tokio::test]
