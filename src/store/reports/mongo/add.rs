@@ -2,10 +2,11 @@
 //! reporter, and is measured as such.
 
 use super::super::{
-    Added, Heard, MAX_DEVICE_BYTES, MAX_PAYLOAD_BYTES, NewReport, SetAside, without_details,
+    Added, Heard, MAX_DEVICE_BYTES, MAX_PAYLOAD_BYTES, NewReport, Retention, SetAside,
+    without_details,
 };
 use super::query::signed;
-use super::{DEVICES, REPORTS, SET_ASIDE, bson};
+use super::{DEVICES, REPORTS, SET_ASIDE, bson, prepare};
 use crate::model::Device;
 use crate::store::mongo::connection::{Prepared, failed};
 use crate::store::{Cause, StoreError};
@@ -18,6 +19,8 @@ use std::collections::HashSet;
 
 /// A key that is there already.
 const DUPLICATE_KEY: i32 = 11_000;
+/// The index of the documents' own ids.
+const ID_INDEX: &str = "_id_";
 /// What a server says of a document of which it is not the document's fault. Anything else is, and
 /// trying again would end the same.
 const OF_THE_SERVER: [i32; 27] = [
@@ -30,7 +33,11 @@ const MAX_COMMAND_BYTES: usize = 8 << 20;
 const ATTEMPTS: usize = 3;
 
 /// Adds reports and brings the inventory up to date.
-pub(super) async fn add(database: &Prepared, reports: &[NewReport]) -> Result<Added, StoreError> {
+pub(super) async fn add(
+    database: &Prepared,
+    retention: Retention,
+    reports: &[NewReport],
+) -> Result<Added, StoreError> {
     let now = DateTime::now();
     let mut refused = Vec::new();
     let (mut documents, mut places) = (Vec::new(), Vec::new());
@@ -44,7 +51,7 @@ pub(super) async fn add(database: &Prepared, reports: &[NewReport]) -> Result<Ad
             Err(reason) => refused.push((place, reason.to_string())),
         }
     }
-    let outcome = insert(database, REPORTS, &documents).await?;
+    let outcome = insert(database, retention, REPORTS, &documents).await?;
     let known: HashSet<usize> = outcome.known.iter().map(|index| places[*index]).collect();
     refused.extend(outcome.refused.into_iter().map(|(index, reason)| (places[index], reason)));
     refused.sort_by_key(|(place, _)| *place);
@@ -63,6 +70,7 @@ pub(super) async fn add(database: &Prepared, reports: &[NewReport]) -> Result<Ad
 /// Keeps what is no report.
 pub(super) async fn set_aside(
     database: &Prepared,
+    retention: Retention,
     messages: Vec<SetAside>,
 ) -> Result<(), StoreError> {
     let now = DateTime::now();
@@ -77,7 +85,7 @@ pub(super) async fn set_aside(
         crate::store::mongo::write_document(&document)
     });
     let documents: Vec<RawDocumentBuf> = documents.collect::<Result<_, _>>()?;
-    let outcome = insert(database, SET_ASIDE, &documents).await?;
+    let outcome = insert(database, retention, SET_ASIDE, &documents).await?;
     for (_, reason) in outcome.refused {
         tracing::error!(reason, "a message that is no report could not be set aside");
     }
@@ -89,9 +97,43 @@ pub(super) async fn set_aside(
 struct Inserted {
     known: Vec<usize>,
     refused: Vec<(usize, String)>,
+    /// Those that an index refuses which is none of ours, and what the server said of the last.
+    unwanted: Vec<usize>,
+    said: String,
 }
 
+/// Adds documents. An index that lets no two of them be alike in anything but their ids loses
+/// reports: the original makes such a one whenever it starts, so it is removed and what it refused
+/// is added again.
 async fn insert(
+    database: &Prepared,
+    retention: Retention,
+    collection: &str,
+    documents: &[RawDocumentBuf],
+) -> Result<Inserted, StoreError> {
+    let mut inserted = insert_once(database, collection, documents).await?;
+    if inserted.unwanted.is_empty() {
+        return Ok(inserted);
+    }
+    prepare::prepare(&database.database, retention).await?;
+    let places = std::mem::take(&mut inserted.unwanted);
+    let again: Vec<RawDocumentBuf> = places.iter().map(|place| documents[*place].clone()).collect();
+    let more = insert_once(database, collection, &again).await?;
+    if !more.unwanted.is_empty() {
+        let index = index_of(&more.said).unwrap_or("that the server does not name").to_owned();
+        let problem = format!(
+            "the unique index {index} of the collection {collection} refuses reports that differ; \
+             drop it: {}",
+            more.said
+        );
+        return Err(StoreError::unavailable("keep reports", std::io::Error::other(problem)));
+    }
+    inserted.known.extend(more.known.into_iter().map(|index| places[index]));
+    inserted.refused.extend(more.refused.into_iter().map(|(index, why)| (places[index], why)));
+    Ok(inserted)
+}
+
+async fn insert_once(
     database: &Prepared,
     collection: &str,
     documents: &[RawDocumentBuf],
@@ -105,13 +147,27 @@ async fn insert(
         return Ok(inserted);
     };
     for one in errors_of_documents(&error).ok_or_else(|| failed("keep reports")(error.clone()))? {
-        if one.code == DUPLICATE_KEY {
-            inserted.known.push(one.index);
-        } else {
-            inserted.refused.push((one.index, one.message.clone()));
+        match one.code {
+            DUPLICATE_KEY if index_of(&one.message) == Some(ID_INDEX) => {
+                inserted.known.push(one.index);
+            }
+            DUPLICATE_KEY => {
+                inserted.unwanted.push(one.index);
+                inserted.said.clone_from(&one.message);
+            }
+            _ => inserted.refused.push((one.index, one.message.clone())),
         }
     }
     Ok(inserted)
+}
+
+/// Whose key it is that is there already. The driver keeps only the server's words: "... duplicate
+/// key error collection: DB.COLLECTION index: NAME dup key: {...}", where neither of the first two
+/// can have a space.
+fn index_of(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once(" index: ")?;
+    let (name, _) = rest.split_once(" dup key")?;
+    Some(name.split_once(" collation:").map_or(name, |(name, _)| name))
 }
 
 /// The errors of single documents, if there is no other: then all the rest was written.
@@ -198,7 +254,7 @@ async fn update(database: &Prepared, updates: RawArrayBuf) -> Result<(), StoreEr
         };
         match first_error(&reply) {
             None => return Ok(()),
-            Some((DUPLICATE_KEY, _)) => {}
+            Some((DUPLICATE_KEY, message)) if index_of(&message) == Some(ID_INDEX) => {}
             Some((_, message)) => {
                 return Err(StoreError::unavailable(operation, std::io::Error::other(message)));
             }

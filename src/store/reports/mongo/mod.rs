@@ -78,7 +78,7 @@ impl ReportStore for MongoReports {
     async fn add(&self, reports: Vec<NewReport>) -> Result<Added, StoreError> {
         within("keep reports", async {
             let database = self.database().await?;
-            add::add(&database, &reports).await
+            add::add(&database, self.retention, &reports).await
         })
         .await
     }
@@ -86,7 +86,7 @@ impl ReportStore for MongoReports {
     async fn set_aside(&self, messages: Vec<SetAside>) -> Result<(), StoreError> {
         within("keep what is no report", async {
             let database = self.database().await?;
-            add::set_aside(&database, messages).await
+            add::set_aside(&database, self.retention, messages).await
         })
         .await
     }
