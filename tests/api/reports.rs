@@ -238,6 +238,26 @@ async fn inv_11_a_device_that_never_stops_is_told_when_to_go_on() {
     assert_eq!(bring(&manager, json!([report(300, "mad", "eu")])).await, all(1));
 }
 
+#[tokio::test]
+async fn nobody_takes_a_device_or_its_pace_from_a_group_they_may_not_read() {
+    let (manager, store) = Manager::moody().await;
+    let ann = seed_user(&*store, "ann").await;
+    let grants = json!({ "group_members": ["ann"], "device_groups": { "eu": "ro" } });
+    seed_group(&*store, "g", grants).await;
+    let group = async || manager.get("/devices/camera").await.1["device_group"].clone();
+    assert_eq!(bring(&manager, json!([report(1, "camera", "us")])).await, all(1));
+    let hundred: Vec<Value> = (100..200).map(|number| report(number, "camera", "eu")).collect();
+    let body = json!({ "reports": hundred });
+    assert_eq!(manager.send_as(&ann, "POST", "/reports", body.clone()).await, all(100));
+    assert_eq!(manager.send_as(&ann, "POST", "/reports", body).await.0, 429);
+    assert_eq!(group().await, "us");
+    let hundred: Vec<Value> = (200..300).map(|number| report(number, "camera", "us")).collect();
+    assert_eq!(bring(&manager, json!(hundred)).await, all(100));
+    // Who may read all may move all.
+    assert_eq!(bring(&manager, json!([report(2, "camera", "asia")])).await, all(1));
+    assert_eq!(group().await, "asia");
+}
+
 /// A store of reports that is away.
 #[derive(Debug)]
 struct Away;

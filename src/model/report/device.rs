@@ -16,6 +16,9 @@ const MAX_KEPT: usize = 1_000;
 const DEFAULT_AWAY_AFTER: u64 = 120;
 /// No report is further from the next than a day, the longest check-in time.
 const LONGEST_AWAY_AFTER: u64 = 4 * 24 * 3_600;
+/// By how much an older report may be older, in seconds: as long as one may be on its way. By more,
+/// the clock was set: a clock that was once ahead must not end what a device says.
+pub const LONGEST_STEP_BACK: i64 = 600;
 /// A worker's has 32.
 const MAX_BOOT_ID_BYTES: usize = 64;
 /// What a report says that is kept as it is.
@@ -84,13 +87,17 @@ impl Device {
     }
 
     /// Is what this says older than what is known? Within one life of a worker its numbers tell;
-    /// of workers that give none, their clocks do; else the order in which reports come.
+    /// of workers that give none, their clocks do, unless they were set back; else the order in which
+    /// reports come.
     pub fn is_older_than(&self, known: &Self) -> bool {
         match (&self.order, &known.order) {
             (Some((boot, number)), Some((known_boot, known_number))) if boot == known_boot => {
                 number < known_number
             }
-            (None, None) => self.report_creation_time < known.report_creation_time,
+            (None, None) => {
+                let back = known.report_creation_time.saturating_sub(self.report_creation_time);
+                (1..=LONGEST_STEP_BACK).contains(&back)
+            }
             _ => false,
         }
     }

@@ -10,7 +10,7 @@ mod rollout;
 mod state;
 mod told;
 
-pub use device::{Device, DeviceLine};
+pub use device::{Device, DeviceLine, LONGEST_STEP_BACK};
 pub use query::{Comparison, DeviceQuery, MAX_PAGE_SIZE, ReportQuery};
 pub use rollout::{Declared, MAX_LINES, Rollout};
 pub use state::{DeviceState, Standing};

@@ -2,20 +2,21 @@
 //! reporter, and is measured as such.
 
 use super::super::{
-    Added, Heard, MAX_DEVICE_BYTES, MAX_PAYLOAD_BYTES, NewReport, Retention, SetAside,
-    without_details,
+    Added, Foreign, Heard, MAX_DEVICE_BYTES, MAX_PAYLOAD_BYTES, NewReport, Retention, Scope,
+    SetAside, without_details,
 };
-use super::query::signed;
+use super::query::{signed, to_device};
 use super::{DEVICES, REPORTS, SET_ASIDE, bson, prepare};
-use crate::model::Device;
+use crate::model::{Device, LONGEST_STEP_BACK};
 use crate::store::mongo::connection::{Prepared, failed};
 use crate::store::{Cause, StoreError};
+use futures_util::TryStreamExt;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::raw::cstr;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
 use mongodb::error::{Error, ErrorKind, IndexedWriteError};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// A key that is there already.
 const DUPLICATE_KEY: i32 = 11_000;
@@ -37,6 +38,7 @@ pub(super) async fn add(
     database: &Prepared,
     retention: Retention,
     reports: &[NewReport],
+    foreign: &Foreign,
 ) -> Result<Added, StoreError> {
     let now = DateTime::now();
     let mut refused = Vec::new();
@@ -56,13 +58,10 @@ pub(super) async fn add(
     refused.extend(outcome.refused.into_iter().map(|(index, reason)| (places[index], reason)));
     refused.sort_by_key(|(place, _)| *place);
     let is_refused: HashSet<usize> = refused.iter().map(|(place, _)| *place).collect();
-    let heard = (reports.iter().enumerate()).filter(|(place, _)| !is_refused.contains(place)).map(
-        |(place, new)| Heard {
-            device: Device::of(&new.report, new.seen),
-            is_known: known.contains(&place),
-        },
-    );
-    update_devices(database, &Heard::newest(heard)).await?;
+    let heard = (reports.iter().enumerate())
+        .filter(|(place, _)| !is_refused.contains(place))
+        .map(|(place, new)| Heard::of(new, known.contains(&place)));
+    update_devices(database, &Heard::newest(heard), foreign).await?;
     let added = reports.len() - known.len() - refused.len();
     Ok(Added { added: added as u64, known: known.len() as u64, refused })
 }
@@ -180,28 +179,72 @@ fn errors_of_documents(error: &Error) -> Option<&[IndexedWriteError]> {
 }
 
 /// Brings the inventory up to date, by few commands of many statements.
-async fn update_devices(database: &Prepared, heard: &[Heard]) -> Result<(), StoreError> {
+async fn update_devices(
+    database: &Prepared,
+    heard: &[Heard],
+    foreign: &Foreign,
+) -> Result<(), StoreError> {
+    let mut changed = 0;
     let mut updates = RawArrayBuf::new();
     for heard in heard {
         let statement = statement(heard)?;
         let size = updates.as_bytes().len() + statement.as_bytes().len();
         if size > MAX_COMMAND_BYTES {
-            update(database, std::mem::take(&mut updates)).await?;
+            changed += update(database, std::mem::take(&mut updates)).await?;
         }
         updates.push(statement);
     }
-    if updates.is_empty() { Ok(()) } else { update(database, updates).await }
+    if !updates.is_empty() {
+        changed += update(database, updates).await?;
+    }
+    // Hardly ever: each report changes at least when its device was last seen.
+    if changed < heard.len() { tell_of_foreign(database, heard, foreign).await } else { Ok(()) }
 }
 
-/// Writes one device, if what is kept of it is not newer: the rule of [`Heard::is_older_than`].
+/// Tells of devices that stayed where they are.
+async fn tell_of_foreign(
+    database: &Prepared,
+    heard: &[Heard],
+    foreign: &Foreign,
+) -> Result<(), StoreError> {
+    let failed = failed("read devices");
+    let bounded = heard.iter().filter(|heard| matches!(*heard.may_leave, Scope::Groups(_)));
+    let by_name: HashMap<&str, &Heard> =
+        bounded.map(|heard| (&*heard.device.hostname, heard)).collect();
+    if by_name.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = by_name.keys().copied().collect();
+    let found = database.collection(DEVICES).find(doc! { "_id": { "$in": names } }).await;
+    let mut found = found.map_err(&failed)?;
+    while let Some(document) = found.try_next().await.map_err(&failed)? {
+        let Some(known) = to_device(&document) else { continue };
+        if let Some(heard) = by_name.get(&*known.hostname)
+            && heard.is_foreign_to(&known)
+        {
+            foreign.tell(heard, &known.device_group);
+        }
+    }
+    Ok(())
+}
+
+/// Writes one device, if what is kept of it is not newer and no other sender's: the rules of
+/// [`Heard::is_older_than`] and [`Heard::is_foreign_to`].
 fn statement(heard: &Heard) -> Result<RawDocumentBuf, StoreError> {
     let device = kept(&heard.device)?;
-    let older = older(heard);
-    let older = crate::store::mongo::write_document(&older)?;
+    let raw = |document: &Document| crate::store::mongo::write_document(document);
+    // An older report says as well that the device is there.
+    let seen = raw(&doc! { "$mergeObjects": ["$$ROOT", {
+        "last_seen": { "$max": ["$last_seen", heard.device.last_seen] },
+        "away_at": { "$max": ["$away_at", heard.device.away_at] },
+    }] })?;
+    let (is_foreign, is_older) = (raw(&is_foreign(heard))?, raw(&older(heard))?);
     Ok(rawdoc! {
         "q": { "_id": heard.device.hostname.as_str() },
         // Literally, for a text that begins with a dollar sign would be a path.
-        "u": [{ "$replaceWith": { "$cond": [older, "$$ROOT", { "$literal": device }] } }],
+        "u": [{ "$replaceWith": { "$cond": [is_foreign, "$$ROOT",
+            { "$cond": [is_older, seen, { "$literal": device }] },
+        ] } }],
         "upsert": true,
     })
 }
@@ -221,6 +264,17 @@ fn kept(device: &Device) -> Result<RawDocumentBuf, StoreError> {
     }
 }
 
+/// When it is another sender's. What is not there is nobody's: it compares as less than any time.
+fn is_foreign(heard: &Heard) -> Document {
+    let Scope::Groups(groups) = &*heard.may_leave else { return doc! { "$literal": false } };
+    let Device { device_group, last_seen, .. } = &heard.device;
+    doc! { "$and": [
+        { "$ne": ["$device_group", { "$literal": device_group }] },
+        { "$gt": ["$away_at", last_seen] },
+        { "$not": [{ "$in": ["$device_group", { "$literal": groups }] }] },
+    ] }
+}
+
 /// When what is kept is newer. What is not there compares as less than anything.
 fn older(heard: &Heard) -> Document {
     let device = &heard.device;
@@ -229,8 +283,11 @@ fn older(heard: &Heard) -> Document {
         doc! { "$and": [is_of_this_life, { "$gt": ["$sequence", signed(*sequence)] }] }
     } else {
         let has_no_lives = doc! { "$eq": [{ "$type": "$boot_id" }, "missing"] };
-        let is_newer = doc! { "$gt": ["$report_creation_time", device.report_creation_time] };
-        doc! { "$and": [has_no_lives, is_newer] }
+        let created = device.report_creation_time;
+        let is_newer = doc! { "$gt": ["$report_creation_time", created] };
+        let latest = created.saturating_add(LONGEST_STEP_BACK);
+        let is_near = doc! { "$lte": ["$report_creation_time", latest] };
+        doc! { "$and": [has_no_lives, is_newer, is_near] }
     };
     if heard.is_known {
         doc! { "$or": [older, { "$gt": ["$last_seen", device.last_seen] }] }
@@ -239,7 +296,8 @@ fn older(heard: &Heard) -> Document {
     }
 }
 
-async fn update(database: &Prepared, updates: RawArrayBuf) -> Result<(), StoreError> {
+/// How many devices changed.
+async fn update(database: &Prepared, updates: RawArrayBuf) -> Result<usize, StoreError> {
     let operation = "bring the inventory up to date";
     let mut command = rawdoc! {
         "update": DEVICES, "ordered": false, "writeConcern": { "w": "majority" },
@@ -253,7 +311,7 @@ async fn update(database: &Prepared, updates: RawArrayBuf) -> Result<(), StoreEr
             Err(error) => return Err(failed(operation)(error)),
         };
         match first_error(&reply) {
-            None => return Ok(()),
+            None => return Ok(changed(&reply)),
             Some((DUPLICATE_KEY, message)) if index_of(&message) == Some(ID_INDEX) => {}
             Some((_, message)) => {
                 return Err(StoreError::unavailable(operation, std::io::Error::other(message)));
@@ -261,6 +319,12 @@ async fn update(database: &Prepared, updates: RawArrayBuf) -> Result<(), StoreEr
         }
     }
     Err(StoreError::unavailable(operation, Cause::TooSlow))
+}
+
+fn changed(reply: &Document) -> usize {
+    let modified = reply.get_i32("nModified").unwrap_or_default();
+    let new = reply.get_array("upserted").map_or(0, Vec::len);
+    usize::try_from(modified).unwrap_or_default() + new
 }
 
 /// A connection that broke, or a member that is no longer the primary.

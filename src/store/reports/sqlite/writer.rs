@@ -1,6 +1,7 @@
 //! The thread that writes: many requests in one transaction, and between them the removal of what
 //! is too old or too much.
 
+use super::super::Foreign;
 use super::add::{self, Row};
 use super::{Added, Limits, SetAside};
 use crate::store::{Cause, StoreError};
@@ -41,7 +42,8 @@ impl Writer {
     pub(super) fn start(db: Connection, limits: Limits) -> Result<Self, StoreError> {
         let (jobs, waiting) = sync_channel(MAX_WAITING);
         let thread = std::thread::Builder::new().name("reports".to_owned());
-        let thread = thread.spawn(move || Thread { db, limits }.run(&waiting));
+        let thread =
+            thread.spawn(move || Thread { db, limits, foreign: Foreign::default() }.run(&waiting));
         thread.map_err(|error| StoreError::unavailable("open the reports", error))?;
         Ok(Self(jobs))
     }
@@ -72,9 +74,9 @@ impl Job {
     }
 
     /// Does it, inside a transaction.
-    fn run(&self, db: &Connection) -> Result<Done, rusqlite::Error> {
+    fn run(&self, db: &Connection, foreign: &Foreign) -> Result<Done, rusqlite::Error> {
         Ok(match self {
-            Self::Add(rows, _) => Done::Added(add::add(db, rows)?),
+            Self::Add(rows, _) => Done::Added(add::add(db, rows, foreign)?),
             Self::SetAside(messages, _) => {
                 add::set_aside(db, messages)?;
                 Done::SetAside
@@ -128,6 +130,7 @@ impl Done {
 struct Thread {
     db: Connection,
     limits: Limits,
+    foreign: Foreign,
 }
 
 impl Thread {
@@ -174,7 +177,10 @@ impl Thread {
 
     fn together(&mut self, jobs: &[Job]) -> Result<Vec<Done>, rusqlite::Error> {
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = jobs.iter().map(|job| job.run(&transaction)).collect::<Result<_, _>>()?;
+        let done = jobs
+            .iter()
+            .map(|job| job.run(&transaction, &self.foreign))
+            .collect::<Result<_, _>>()?;
         transaction.commit()?;
         Ok(done)
     }
