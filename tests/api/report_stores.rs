@@ -12,8 +12,8 @@ use nebula::config::Secret;
 use nebula::model::{ReportQuery, Uid};
 use nebula::store::MongoSettings;
 use nebula::store::reports::{
-    MAX_REPORTS_BYTES, MongoReports, REPORTS_FILE, ReportStore, Retention, Scope, SetAside,
-    SqliteReports,
+    MAX_REPORTS_BYTES, MongoReports, NewReport, REPORTS_FILE, ReportStore, Retention, Scope,
+    SetAside, SqliteReports,
 };
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
@@ -112,6 +112,56 @@ async fn embedded_reports_stay_below_their_limit_and_the_oldest_go_first() {
     assert_eq!(store.reports(&last, &Scope::All).await.unwrap().last_id, Some(uid(1_999)));
     let first = store.reports(&ReportQuery::default(), &Scope::All).await.unwrap();
     assert!(first.last_id > Some(uid(500)));
+}
+
+#[tokio::test]
+async fn invented_devices_do_not_keep_reports_away() {
+    const MIB: u64 = 1 << 20;
+    let folder = TempDir::new().unwrap();
+    let short = Retention { seconds: 3_600, is_firm: true };
+    let store = SqliteReports::new(folder.path(), short, 8 * MIB);
+    let apps: Vec<_> = (0..200)
+        .map(|id| json!({ "app_name": "x".repeat(200), "app_id": id, "reason": "r".repeat(400) }))
+        .collect();
+    for batch in 0..6 {
+        let reports = (batch * 100..(batch + 1) * 100)
+            .map(|id| report(id, &format!("invented-{id}"), "eu", json!({ "apps": apps })));
+        store.add(reports.collect()).await.unwrap();
+    }
+    // A hundred megabytes came; of devices and of reports some stay.
+    until(&store, |count| count < 80).await;
+    let ten = (1_000..1_010).map(|id| report(id, "true", "eu", json!({})));
+    store.add(ten.collect()).await.unwrap();
+    let file = folder.path().join(REPORTS_FILE);
+    let mut ticks = interval(Duration::from_millis(20));
+    let small = timeout(PATIENCE, async {
+        while file.metadata().unwrap().len() > 16 * MIB {
+            ticks.tick().await;
+        }
+    });
+    small.await.unwrap();
+    assert!(count(&store).await >= 10);
+    assert!(store.device("true").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn devices_that_are_away_for_long_are_forgotten() {
+    let folder = TempDir::new().unwrap();
+    let second = Retention { seconds: 1, is_firm: true };
+    let embedded = SqliteReports::new(folder.path(), second, MAX_REPORTS_BYTES);
+    let old = NewReport { seen: 1_700_000_000, ..report(1, "old", "eu", json!({})) };
+    embedded.add(vec![old.clone(), report(2, "new", "eu", json!({}))]).await.unwrap();
+    until(&embedded, |count| count == 0).await;
+    assert!(embedded.device("old").await.unwrap().is_none());
+    assert!(embedded.device("new").await.unwrap().is_some());
+    let name = fresh_database_name();
+    let store = mongo(&name, HOUR);
+    store.add(vec![old, report(2, "new", "eu", json!({}))]).await.unwrap();
+    assert!(store.device("old").await.unwrap().is_some());
+    // Whoever prepares the indexes sees to it.
+    let next = mongo(&name, HOUR);
+    assert!(next.device("old").await.unwrap().is_none());
+    assert!(next.device("new").await.unwrap().is_some());
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! Where reports are kept, and the inventory that is made from them: beside the declarations, and
 //! apart from them.
 //!
-//! What it is: reports for an hour or as long as configured, one record a device for good, and the
-//! questions that people ask of both. What it is not: it knows no permission beyond the groups that
+//! What it is: reports for an hour or as long as configured, one record a device until it has been
+//! away for 90 days, and the questions that people ask of both. What it is not: it knows no permission beyond the groups that
 //! it is told to look at, and nothing here ever changes what a device runs.
 //!
 //! Invariants: a report that was added once is not added again, whoever brings it how often; what
@@ -35,7 +35,9 @@ const MAX_REPORT_BYTES: usize = 16 << 20;
 /// The most of a message that is kept when it is set aside.
 const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 /// A device's record is no larger; one that would be is kept without what only fills it.
-const MAX_DEVICE_BYTES: usize = 1 << 20;
+const MAX_DEVICE_BYTES: usize = 256 << 10;
+/// A device that has been away for so long is forgotten, in seconds: 90 days.
+const FORGOTTEN_AFTER: i64 = 90 * 24 * 3_600;
 /// The longest reason in the lines of a rollout, in characters: there are up to a hundred of them.
 const MAX_REASON_CHARACTERS: i64 = 1_000;
 

@@ -3,11 +3,11 @@
 //! Invariants: no index here refuses a report; what must not be kept for ever has an index that
 //! removes it; a database that refuses an index is used without it.
 
-use super::super::{Retention, StoreError};
+use super::super::{FORGOTTEN_AFTER, Retention, StoreError};
 use super::{DEVICES, REPORTS, SET_ASIDE};
 use crate::store::mongo::connection::{code, failed};
 use futures_util::TryStreamExt;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::error::Error;
 use mongodb::options::IndexOptions;
 use mongodb::{Database, IndexModel};
@@ -16,6 +16,10 @@ use std::time::Duration;
 
 /// The time that a report's life counts from.
 const INSERTED: &str = "report_insert_date";
+/// More devices than any fleet has; beyond it, those that are away for longest are forgotten.
+const MAX_DEVICES: u64 = 1_000_000;
+/// Devices that are forgotten at once: reports wait meanwhile.
+const AT_ONCE: i64 = 5_000;
 /// The code of a collection that is not there.
 const NAMESPACE_NOT_FOUND: i32 = 26;
 /// The code of an index that is not there.
@@ -29,7 +33,37 @@ pub(super) async fn prepare(database: &Database, retention: Retention) -> Result
     // With the id behind: pages come by id.
     ensure(database, REPORTS, doc! { "hostname": 1, "_id": 1 }).await?;
     ensure(database, REPORTS, doc! { "device_group": 1, "_id": 1 }).await?;
-    ensure(database, DEVICES, doc! { "device_group": 1, "_id": 1 }).await
+    ensure(database, DEVICES, doc! { "device_group": 1, "_id": 1 }).await?;
+    ensure(database, DEVICES, doc! { "away_at": 1 }).await?;
+    let before = DateTime::now().timestamp_millis() / 1_000 - FORGOTTEN_AFTER;
+    forget(database, doc! { "away_at": { "$lte": before } }, AT_ONCE).await?;
+    let devices = database.collection::<Document>(DEVICES).estimated_document_count().await;
+    let devices = devices.map_err(failed("count devices"))?;
+    let too_many = i64::try_from(devices.saturating_sub(MAX_DEVICES)).unwrap_or(AT_ONCE);
+    forget(database, Document::new(), too_many.min(AT_ONCE)).await
+}
+
+/// Removes the records of devices that went away first, a part of them: what is left is for the
+/// next time.
+async fn forget(database: &Database, filter: Document, most: i64) -> Result<(), StoreError> {
+    if most <= 0 {
+        return Ok(());
+    }
+    let failed = failed("forget devices");
+    let devices = database.collection::<Document>(DEVICES);
+    let found = devices.find(filter.clone()).projection(doc! { "_id": 1 });
+    let found = found.sort(doc! { "away_at": 1 }).limit(most).await.map_err(&failed)?;
+    let found: Vec<Document> = found.try_collect().await.map_err(&failed)?;
+    let ids: Vec<&Bson> = found.iter().filter_map(|device| device.get("_id")).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    // One that is heard of meanwhile stays.
+    let mut filter = filter;
+    filter.insert("_id", doc! { "$in": ids });
+    let gone = devices.delete_many(filter).await.map_err(&failed)?.deleted_count;
+    tracing::info!(devices = gone, "devices forgotten that have been away for longest");
+    Ok(())
 }
 
 /// Sees to it that a collection's documents go when their time is up.

@@ -16,7 +16,8 @@ const FILES: [&str; 3] = ["", "-wal", "-shm"];
 
 /// The schema's steps. A file's `user_version` says how many it has taken; a step that was
 /// released is never changed, the next one mends it.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE reports (
         place INTEGER PRIMARY KEY,
         id BLOB NOT NULL UNIQUE,
@@ -57,7 +58,9 @@ const MIGRATIONS: [&str; 1] = ["
         payload BLOB NOT NULL
     ) STRICT;
     CREATE INDEX set_aside_by_time ON set_aside (inserted);
-"];
+",
+    "CREATE INDEX devices_by_away_at ON devices (away_at);",
+];
 
 /// One writer and some readers of the file.
 pub(super) fn open(
