@@ -78,7 +78,8 @@ pub use port::{HostPort, PortMapping, Protocol, StartingPorts};
 pub use presented::Presented;
 pub use report::{
     AppReport, Comparison, CronJobReport, Declared, Device, DeviceLine, DeviceQuery, DeviceState,
-    MAX_LINES, MAX_PAGE_SIZE, Report, ReportError, ReportQuery, Rollout, RunReport, Standing,
+    LONGEST_STEP_BACK, MAX_LINES, MAX_PAGE_SIZE, Report, ReportError, ReportQuery, Rollout,
+    RunReport, Standing,
 };
 pub use schedule::{Schedule, ScheduleError, Set};
 pub use secret::Secret;

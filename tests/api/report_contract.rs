@@ -11,7 +11,8 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 /// When most reports of a test come, in seconds since 1970.
-const NOW: i64 = 1_700_000_000;
+/// By any clock it is not yet, so that nobody has been away for long.
+const NOW: i64 = 2_100_000_000;
 
 /// A uid of this number; they sort as their numbers do.
 pub(crate) fn uid(number: u64) -> Uid {
@@ -27,7 +28,8 @@ pub(crate) fn report(id: u64, hostname: &str, group: &str, more: Value) -> NewRe
     });
     let (Value::Object(mut body), Value::Object(more)) = (body, more) else { unreachable!() };
     body.extend(more);
-    NewReport { id: uid(id), seen: NOW, report: Report::read(body).unwrap() }
+    let may_leave = Arc::new(Scope::All);
+    NewReport { id: uid(id), seen: NOW, report: Report::read(body).unwrap(), may_leave }
 }
 
 /// A report as the original's workers send it.
@@ -82,6 +84,8 @@ pub(crate) async fn report_contract(store: Arc<dyn ReportStore>) {
     pages_through_what_is_asked_for(&*store).await;
     knows_the_newest_of_each_device(&*store).await;
     a_report_that_comes_again_does_not_go_back(&*store).await;
+    a_clock_that_was_ahead_ends_nothing(&*store).await;
+    a_device_is_moved_by_those_who_may(&*store).await;
     a_forgotten_device_is_known_when_it_is_heard_of(&*store).await;
     finds_devices(&*store).await;
     refuses_what_it_cannot_keep_alone(&*store).await;
@@ -113,7 +117,10 @@ async fn keeps_reports_as_they_came(store: &dyn ReportStore) {
         "deep": [[[[{ "a": [{ "b": null }] }]]]],
     });
     let Value::Object(original) = originals() else { unreachable!() };
-    let original = NewReport { id: uid(2), seen: NOW, report: Report::read(original).unwrap() };
+    let original = NewReport {
+        report: Report::read(original).unwrap(),
+        ..report(2, "rpi-1", "original", json!({}))
+    };
     let given = [report(1, "odd $name.", "kept", odd), original];
     assert_eq!(add(store, given.to_vec()).await, all_added(2));
     for (given, id) in given.iter().zip([1, 2]) {
@@ -293,6 +300,56 @@ async fn a_report_that_comes_again_does_not_go_back(store: &dyn ReportStore) {
     assert_eq!(boot().await, "new");
 }
 
+async fn a_clock_that_was_ahead_ends_nothing(store: &dyn ReportStore) {
+    let told = async |id: u64, created: i64, seen: i64| {
+        let more = json!({ "report_creation_time": created, "away_after_seconds": 60 });
+        let report = NewReport { seen, ..report(id, "clock", "inventory", more) };
+        assert_eq!(add(store, vec![report]).await, all_added(1));
+        let device = store.device("clock").await.unwrap().unwrap();
+        (device.report_creation_time, device.last_seen, device.away_at)
+    };
+    let ahead = NOW + 9_000;
+    assert_eq!(told(340, ahead, NOW).await, (ahead, NOW, NOW + 60));
+    // An older one changes nothing but that the device was there.
+    assert_eq!(told(341, ahead - 600, NOW + 5).await, (ahead, NOW + 5, NOW + 65));
+    assert_eq!(told(342, ahead - 1, NOW + 4).await, (ahead, NOW + 5, NOW + 65));
+    assert_eq!(told(343, ahead - 601, NOW + 6).await, (ahead - 601, NOW + 6, NOW + 66));
+    assert_eq!(told(344, NOW, NOW + 7).await, (NOW, NOW + 7, NOW + 67));
+    let both = [(345, NOW + 50, NOW + 8), (346, NOW + 40, NOW + 9)].map(|(id, created, seen)| {
+        let more = json!({ "report_creation_time": created });
+        NewReport { seen, ..report(id, "clock", "inventory", more) }
+    });
+    assert_eq!(add(store, both.to_vec()).await, all_added(2));
+    let device = store.device("clock").await.unwrap().unwrap();
+    assert_eq!((device.report_creation_time, device.last_seen), (NOW + 50, NOW + 9));
+}
+
+async fn a_device_is_moved_by_those_who_may(store: &dyn ReportStore) {
+    let may = |groups: &[&str]| {
+        Arc::new(Scope::Groups(groups.iter().map(|&group| group.to_owned()).collect()))
+    };
+    let told = async |id: u64, group: &str, seen: i64, may_leave: &Arc<Scope>| {
+        let report = report(id, "moved", group, json!({ "away_after_seconds": 60 }));
+        let report = NewReport { seen, may_leave: Arc::clone(may_leave), ..report };
+        assert_eq!(add(store, vec![report]).await, all_added(1));
+        let device = store.device("moved").await.unwrap().unwrap();
+        (device.device_group, device.last_seen)
+    };
+    let at = |group: &str, seen: i64| (group.to_owned(), seen);
+    let (hers, his) = (may(&["hers"]), may(&["his", "$hers"]));
+    assert_eq!(told(350, "hers", NOW, &hers).await, at("hers", NOW));
+    assert_eq!(told(351, "his", NOW + 59, &his).await, at("hers", NOW));
+    assert_eq!(told(352, "hers", NOW + 1, &hers).await, at("hers", NOW + 1));
+    // A device that is away is whoever's comes next; then it is theirs.
+    assert_eq!(told(353, "$hers", NOW + 61, &his).await, at("$hers", NOW + 61));
+    assert_eq!(told(354, "hers", NOW + 62, &hers).await, at("$hers", NOW + 61));
+    assert_eq!(told(355, "his", NOW + 63, &his).await, at("his", NOW + 63));
+    assert_eq!(told(356, "hers", NOW + 64, &Arc::new(Scope::All)).await, at("hers", NOW + 64));
+    let scope = Scope::Groups(vec!["hers".to_owned(), "his".to_owned(), "$hers".to_owned()]);
+    let query = ReportQuery { hostname: Some("moved".to_owned()), ..ReportQuery::default() };
+    assert_eq!(ids(store, query, &scope).await, hex(350..=356));
+}
+
 async fn a_forgotten_device_is_known_when_it_is_heard_of(store: &dyn ReportStore) {
     let report = |id| report(id, "forgotten", "inventory", json!({}));
     assert_eq!(add(store, vec![report(330)]).await, all_added(1));
@@ -394,6 +451,22 @@ async fn keeps_a_device_of_any_size(store: &dyn ReportStore) {
     assert_eq!(add(store, vec![large]).await, all_added(1));
     let device = store.device("large").await.unwrap().unwrap();
     assert_eq!((device.state, device.apps.len()), (DeviceState::Held, 0));
+    // What only fills the inventory is left out of it, and the rest is there.
+    let runs: Vec<Value> = (0..30).map(|due| json!({ "due": due, "outcome": "ended" })).collect();
+    let long = json!({
+        "state": "held", "reason": "é".repeat(9_000), "worker": { "version": "x".repeat(20_000) },
+        "docker": { "version": "28" },
+        "apps": [{ "app_name": "é".repeat(900), "app_id": 1, "reason": "r".repeat(9_000) }],
+        "cron_jobs": [{ "cron_job_name": "job", "cron_job_id": 1, "last_runs": runs }],
+    });
+    assert_eq!(add(store, vec![report(511, "long", "large", long)]).await, all_added(1));
+    let device = store.device("long").await.unwrap().unwrap();
+    assert_eq!(device.reason.unwrap(), "é".repeat(500));
+    assert_eq!(device.facts.keys().collect::<Vec<_>>(), ["docker"]);
+    assert_eq!(device.apps[0].app_name, "é".repeat(255));
+    assert_eq!(device.apps[0].reason.as_ref().unwrap().len(), 500);
+    let due: Vec<u64> = device.cron_jobs[0].last_runs.iter().map(|run| run.due).collect();
+    assert_eq!(due, (20..30).collect::<Vec<u64>>());
 }
 
 fn states(pairs: &[(&str, u64)]) -> BTreeMap<Standing, u64> {
@@ -450,16 +523,16 @@ async fn counts_a_group(store: &dyn ReportStore) {
             "g-failed failed $state",
             "g-rolled rolled_back $state",
             "g-held held $state",
-            "g-away away -",
-            "g-away-and-unknown away -",
             "g-older outdated -",
             "g-says-no-revision outdated -",
             "g-updating updating $state",
+            "g-away away -",
+            "g-away-and-unknown away -",
             "g-unknown unknown $state",
             "g-word unknown $state",
         ]
     );
-    assert_eq!(rollout.devices[3].last_seen, NOW - 60);
+    assert_eq!(rollout.devices[6].last_seen, NOW - 60);
 }
 
 async fn counts_an_app(store: &dyn ReportStore) {
@@ -523,12 +596,12 @@ async fn counts_an_app(store: &dyn ReportStore) {
         [
             "a-failed app-2 failed of failed",
             "a-without-uid app-2 held of held",
-            "a-away app-1 away -",
             "a-newer app-1 outdated -",
             "a-none app-1 outdated -",
             "a-older app-1 outdated -",
             "a-other-uid app-1 outdated -",
             "a-unknown-but-app app-1 updating of updating",
+            "a-away app-1 away -",
             "a-original app-1 unknown -",
         ]
     );
@@ -551,7 +624,7 @@ async fn takes_a_thousand_devices_at_once(store: &dyn ReportStore) {
     assert_eq!(rollout.states, states(&[("failed", 1_000)]));
     assert_eq!(rollout.devices.len(), MAX_LINES);
     assert_eq!(rollout.devices[99].hostname, "many-0099");
-    assert_eq!(rollout.devices[0].reason.as_ref().unwrap().len(), 1_000);
+    assert_eq!(rollout.devices[0].reason.as_ref().unwrap().len(), 500);
     let scope = Scope::Groups(vec!["many".to_owned()]);
     let query = DeviceQuery { page_size: 1_000, ..DeviceQuery::default() };
     let devices = store.devices(&query, &scope, NOW).await.unwrap();

@@ -12,8 +12,8 @@ use nebula::config::Secret;
 use nebula::model::{ReportQuery, Uid};
 use nebula::store::MongoSettings;
 use nebula::store::reports::{
-    MAX_REPORTS_BYTES, MongoReports, REPORTS_FILE, ReportStore, Retention, Scope, SetAside,
-    SqliteReports,
+    MAX_REPORTS_BYTES, MongoReports, NewReport, REPORTS_FILE, ReportStore, Retention, Scope,
+    SetAside, SqliteReports,
 };
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
@@ -115,6 +115,56 @@ async fn embedded_reports_stay_below_their_limit_and_the_oldest_go_first() {
 }
 
 #[tokio::test]
+async fn invented_devices_do_not_keep_reports_away() {
+    const MIB: u64 = 1 << 20;
+    let folder = TempDir::new().unwrap();
+    let short = Retention { seconds: 3_600, is_firm: true };
+    let store = SqliteReports::new(folder.path(), short, 8 * MIB);
+    let apps: Vec<_> = (0..200)
+        .map(|id| json!({ "app_name": "x".repeat(200), "app_id": id, "reason": "r".repeat(400) }))
+        .collect();
+    for batch in 0..6 {
+        let reports = (batch * 100..(batch + 1) * 100)
+            .map(|id| report(id, &format!("invented-{id}"), "eu", json!({ "apps": apps })));
+        store.add(reports.collect()).await.unwrap();
+    }
+    // A hundred megabytes came; of devices and of reports some stay.
+    until(&store, |count| count < 80).await;
+    let ten = (1_000..1_010).map(|id| report(id, "true", "eu", json!({})));
+    store.add(ten.collect()).await.unwrap();
+    let file = folder.path().join(REPORTS_FILE);
+    let mut ticks = interval(Duration::from_millis(20));
+    let small = timeout(PATIENCE, async {
+        while file.metadata().unwrap().len() > 16 * MIB {
+            ticks.tick().await;
+        }
+    });
+    small.await.unwrap();
+    assert!(count(&store).await >= 10);
+    assert!(store.device("true").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn devices_that_are_away_for_long_are_forgotten() {
+    let folder = TempDir::new().unwrap();
+    let second = Retention { seconds: 1, is_firm: true };
+    let embedded = SqliteReports::new(folder.path(), second, MAX_REPORTS_BYTES);
+    let old = NewReport { seen: 1_700_000_000, ..report(1, "old", "eu", json!({})) };
+    embedded.add(vec![old.clone(), report(2, "new", "eu", json!({}))]).await.unwrap();
+    until(&embedded, |count| count == 0).await;
+    assert!(embedded.device("old").await.unwrap().is_none());
+    assert!(embedded.device("new").await.unwrap().is_some());
+    let name = fresh_database_name();
+    let store = mongo(&name, HOUR);
+    store.add(vec![old, report(2, "new", "eu", json!({}))]).await.unwrap();
+    assert!(store.device("old").await.unwrap().is_some());
+    // Whoever prepares the indexes sees to it.
+    let next = mongo(&name, HOUR);
+    assert!(next.device("old").await.unwrap().is_none());
+    assert!(next.device("new").await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn file_of_reports_that_cannot_be_read_is_put_aside() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join(REPORTS_FILE);
@@ -143,6 +193,30 @@ async fn file_of_reports_that_cannot_be_read_is_put_aside() {
         assert!(aside.exists());
         assert_eq!(count(&store).await, 1);
     }
+}
+
+#[tokio::test]
+async fn files_that_are_put_aside_one_after_the_other_are_all_kept_up_to_three() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join(REPORTS_FILE);
+    for damage in 1..=5 {
+        for suffix in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(folder.path().join(format!("{REPORTS_FILE}{suffix}")));
+        }
+        // A new one: whoever still closes the last one must not write into this.
+        let _ = std::fs::remove_file(&file);
+        std::fs::write(&file, format!("damage {damage} ").repeat(1_000)).unwrap();
+        let store = embedded(folder.path());
+        store.add(vec![report(1, "a", "eu", json!({}))]).await.unwrap();
+    }
+    let mut aside = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().contains("put-aside"))
+        .map(|path| String::from_utf8(std::fs::read(path).unwrap()).unwrap()[..8].to_owned())
+        .collect::<Vec<_>>();
+    aside.sort();
+    assert_eq!(aside, ["damage 3", "damage 4", "damage 5"]);
 }
 
 #[tokio::test]
@@ -245,6 +319,38 @@ async fn database_of_the_original_loses_no_reports_and_shows_its_own() {
             && matches!(ours["report_creation_time"], Bson::Int32(_))
     );
     assert!(matches!(ours["report_insert_date"], Bson::DateTime(_)));
+}
+
+/// The original makes its index whenever it starts, also while ours run.
+#[tokio::test]
+async fn unique_index_that_comes_back_loses_no_reports() {
+    let name = fresh_database_name();
+    let database = database(&name).await;
+    let store = mongo(&name, HOUR);
+    let hundred = |from: u64| {
+        (from..from + 100).map(|id| report(id, "a", "eu", json!({ "number": id }))).collect()
+    };
+    assert_eq!(count(&store).await, 0);
+    let unique = async |keys: Document, name: &str| {
+        let options = IndexOptions::builder().name(name.to_owned()).unique(true).build();
+        let index = IndexModel::builder().keys(keys).options(options).build();
+        database.collection::<Document>("nebula_reports").create_index(index).await.unwrap();
+    };
+    let reports = database.collection::<Document>("nebula_reports");
+    reports.drop_indexes().await.unwrap();
+    unique(doc! { "report_insert_date": 1 }, "report_insert_date_index").await;
+    let added = store.add(hundred(0)).await.unwrap();
+    assert_eq!((added.added, added.known, &*added.refused), (100, 0, &[][..]));
+    assert_eq!(count(&store).await, 100);
+    // One that nobody of ours knows is told of, and what it keeps away is not lost as known.
+    reports.delete_many(doc! {}).await.unwrap();
+    unique(doc! { "hostname": 1 }, "odd index").await;
+    let error = store.add(hundred(200)).await.unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("unique index odd index") && cause.contains("drop it"), "{cause}");
+    reports.drop_index("odd index").await.unwrap();
+    let added = store.add(hundred(200)).await.unwrap();
+    assert_eq!((added.added + added.known, count(&store).await), (100, 100));
 }
 
 #[tokio::test]

@@ -125,13 +125,17 @@ async fn one_bad_report_keeps_no_good_one_away() {
     let mut no_group = report(2, "a", "eu");
     no_group.as_object_mut().unwrap().shift_remove("device_group");
     let odd = json!([report(1, "a", "eu"), no_group, "text", null, report(3, "b", "eu"),
-        { "hostname": "s3cret", "device_group": "eu", "report_creation_time": "s3cret" }]);
+        { "hostname": "s3cret", "device_group": "eu", "report_creation_time": "s3cret" },
+        report(4, "..", "eu"), report(5, ".", "eu"), report(6, "a\u{1b}[2J", "eu"),
+        report(7, "a\nb", "eu"), report(8, "a", "eu\u{85}")]);
     let (status, answer) = bring(&manager, odd).await;
     assert_eq!((status, &answer["accepted"]), (202, &json!(2)));
     let refused = answer["refused"].as_array().unwrap();
     let places: Vec<u64> = refused.iter().map(|one| one["index"].as_u64().unwrap()).collect();
-    assert_eq!(places, [1, 2, 3, 5]);
+    assert_eq!(places, [1, 2, 3, 5, 6, 7, 8, 9, 10]);
     assert_eq!(refused[0]["problem"], "`device_group` is missing");
+    assert_eq!(refused[4]["problem"], "`hostname` must not be `.` or `..`");
+    assert_eq!(refused[6]["problem"], "`hostname` must not contain control characters");
     assert!(!answer.to_string().contains("s3cret"), "{answer}");
 }
 
@@ -232,6 +236,26 @@ async fn inv_11_a_device_that_never_stops_is_told_when_to_go_on() {
     // Nobody else is kept away, and what was refused used up nothing of theirs.
     assert_eq!(bring(&manager, batch(200, "calm")).await, all(100));
     assert_eq!(bring(&manager, json!([report(300, "mad", "eu")])).await, all(1));
+}
+
+#[tokio::test]
+async fn nobody_takes_a_device_or_its_pace_from_a_group_they_may_not_read() {
+    let (manager, store) = Manager::moody().await;
+    let ann = seed_user(&*store, "ann").await;
+    let grants = json!({ "group_members": ["ann"], "device_groups": { "eu": "ro" } });
+    seed_group(&*store, "g", grants).await;
+    let group = async || manager.get("/devices/camera").await.1["device_group"].clone();
+    assert_eq!(bring(&manager, json!([report(1, "camera", "us")])).await, all(1));
+    let hundred: Vec<Value> = (100..200).map(|number| report(number, "camera", "eu")).collect();
+    let body = json!({ "reports": hundred });
+    assert_eq!(manager.send_as(&ann, "POST", "/reports", body.clone()).await, all(100));
+    assert_eq!(manager.send_as(&ann, "POST", "/reports", body).await.0, 429);
+    assert_eq!(group().await, "us");
+    let hundred: Vec<Value> = (200..300).map(|number| report(number, "camera", "us")).collect();
+    assert_eq!(bring(&manager, json!(hundred)).await, all(100));
+    // Who may read all may move all.
+    assert_eq!(bring(&manager, json!([report(2, "camera", "asia")])).await, all(1));
+    assert_eq!(group().await, "asia");
 }
 
 /// A store of reports that is away.

@@ -222,7 +222,7 @@ fn numbers(reports: &[Packed]) -> Vec<u32> {
 
 async fn sent(outbox: Arc<Outbox>, way: Arc<Way>) {
     let shutdown = CancellationToken::new();
-    let sending = tokio::spawn(send_all(outbox.clone(), way, shutdown.clone()));
+    let sending = tokio::spawn(send_all(outbox.clone(), way, Arc::default(), shutdown.clone()));
     let all_is_sent = async {
         while !outbox.is_empty() {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -296,7 +296,8 @@ async fn where_no_reports_are_taken_is_asked_again_once_an_hour() {
     let answer = || BusError::NoSuchPlace { reason: "404".to_owned() };
     way.answers.lock().expect("no panic").extend([answer(), answer()]);
     let shutdown = CancellationToken::new();
-    let sending = tokio::spawn(send_all(outbox.clone(), way.clone(), shutdown.clone()));
+    let sending =
+        tokio::spawn(send_all(outbox.clone(), way.clone(), Arc::default(), shutdown.clone()));
     let begun = tokio::time::Instant::now();
     let mut number = 0;
     while way.arrived.lock().expect("no panic").is_empty() {

@@ -16,6 +16,19 @@ const MAX_KEPT: usize = 1_000;
 const DEFAULT_AWAY_AFTER: u64 = 120;
 /// No report is further from the next than a day, the longest check-in time.
 const LONGEST_AWAY_AFTER: u64 = 4 * 24 * 3_600;
+/// By how much an older report may be older, in seconds: as long as one may be on its way. By more,
+/// the clock was set: a clock that was once ahead must not end what a device says.
+pub const LONGEST_STEP_BACK: i64 = 600;
+/// What a device says of itself is kept up to this, in bytes of JSON: a worker's is a tenth of it.
+const MAX_FACTS_BYTES: usize = 16 << 10;
+/// The longest reason that is kept, in characters.
+const MAX_REASON_CHARACTERS: usize = 500;
+/// The longest of the other texts, in characters.
+const MAX_TEXT_CHARACTERS: usize = 255;
+/// The most versions of an app that are kept as running.
+const MAX_RUNNING: usize = 100;
+/// The most runs of a cron job that are kept.
+const MAX_RUNS: usize = 10;
 /// A worker's has 32.
 const MAX_BOOT_ID_BYTES: usize = 64;
 /// What a report says that is kept as it is.
@@ -57,15 +70,21 @@ impl Device {
         // No database counts further than this, and no device either.
         let counted = |number: &u64| i64::try_from(*number).is_ok();
         let number = |key: &str| body.get(key).and_then(Value::as_u64).filter(counted);
-        let apps: Vec<AppReport> = kept(body.get("apps"));
-        let cron_jobs: Vec<CronJobReport> = kept(body.get("cron_jobs"));
+        let mut apps: Vec<AppReport> = kept(body.get("apps"));
+        apps.iter_mut().for_each(bound_app);
+        let mut cron_jobs: Vec<CronJobReport> = kept(body.get("cron_jobs"));
+        cron_jobs.iter_mut().for_each(bound_cron_job);
         let state = body.get("state").and_then(Value::as_str).and_then(DeviceState::parse);
-        let reason = body.get("reason").and_then(Value::as_str).map(str::to_owned);
+        let reason = body.get("reason").and_then(Value::as_str);
+        let reason = reason.map(|reason| reason.chars().take(MAX_REASON_CHARACTERS).collect());
         let away_after = number("away_after_seconds").unwrap_or(DEFAULT_AWAY_AFTER);
         let boot = body.get("boot_id").and_then(Value::as_str);
         let boot = boot.filter(|boot| boot.len() <= MAX_BOOT_ID_BYTES).map(str::to_owned);
+        let mut left = MAX_FACTS_BYTES;
         let facts = KEPT.into_iter().filter_map(|key| {
-            Some((key.to_owned(), body.get(key).filter(|value| value.is_object())?.clone()))
+            let value = body.get(key).filter(|value| value.is_object())?;
+            left = left.checked_sub(value.to_string().len())?;
+            Some((key.to_owned(), value.clone()))
         });
         Self {
             hostname: report.hostname.clone(),
@@ -84,13 +103,17 @@ impl Device {
     }
 
     /// Is what this says older than what is known? Within one life of a worker its numbers tell;
-    /// of workers that give none, their clocks do; else the order in which reports come.
+    /// of workers that give none, their clocks do, unless they were set back; else the order in which
+    /// reports come.
     pub fn is_older_than(&self, known: &Self) -> bool {
         match (&self.order, &known.order) {
             (Some((boot, number)), Some((known_boot, known_number))) if boot == known_boot => {
                 number < known_number
             }
-            (None, None) => self.report_creation_time < known.report_creation_time,
+            (None, None) => {
+                let back = known.report_creation_time.saturating_sub(self.report_creation_time);
+                (1..=LONGEST_STEP_BACK).contains(&back)
+            }
             _ => false,
         }
     }
@@ -184,6 +207,39 @@ impl Device {
 fn kept<T: serde::de::DeserializeOwned>(value: Option<&Value>) -> Vec<T> {
     let items = value.and_then(Value::as_array).into_iter().flatten().take(MAX_KEPT);
     items.filter_map(|item| T::deserialize(item).ok()).collect()
+}
+
+/// An app without what only fills a store.
+fn bound_app(app: &mut AppReport) {
+    clip(&mut app.app_name, MAX_TEXT_CHARACTERS);
+    clip(&mut app.image, MAX_TEXT_CHARACTERS);
+    clip_some(&mut app.image_digest, MAX_TEXT_CHARACTERS);
+    clip_some(&mut app.reason, MAX_REASON_CHARACTERS);
+    app.running_ids.truncate(MAX_RUNNING);
+}
+
+fn bound_cron_job(job: &mut CronJobReport) {
+    clip(&mut job.cron_job_name, MAX_TEXT_CHARACTERS);
+    clip(&mut job.image, MAX_TEXT_CHARACTERS);
+    clip_some(&mut job.image_digest, MAX_TEXT_CHARACTERS);
+    clip_some(&mut job.reason, MAX_REASON_CHARACTERS);
+    // The newest is the last.
+    job.last_runs.drain(..job.last_runs.len().saturating_sub(MAX_RUNS));
+    for run in &mut job.last_runs {
+        clip(&mut run.outcome, MAX_TEXT_CHARACTERS);
+    }
+}
+
+fn clip(text: &mut String, most: usize) {
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+    }
+}
+
+fn clip_some(text: &mut Option<String>, most: usize) {
+    if let Some(text) = text {
+        clip(text, most);
+    }
 }
 
 /// A device in the result of a change: one line for people.

@@ -10,7 +10,7 @@ mod rollout;
 mod state;
 mod told;
 
-pub use device::{Device, DeviceLine};
+pub use device::{Device, DeviceLine, LONGEST_STEP_BACK};
 pub use query::{Comparison, DeviceQuery, MAX_PAGE_SIZE, ReportQuery};
 pub use rollout::{Declared, MAX_LINES, Rollout};
 pub use state::{DeviceState, Standing};
@@ -126,7 +126,11 @@ fn name(body: &Map<String, Value>, key: &'static str) -> Result<String, ReportEr
         None | Some(Value::Null) => "is missing",
         Some(Value::String(name)) if name.is_empty() => "must not be empty",
         Some(Value::String(name)) if name.len() > MAX_NAME_BYTES => "is longer than 255 bytes",
-        Some(Value::String(name)) if name.contains('\0') => "must not contain NUL",
+        Some(Value::String(name)) if name.contains(char::is_control) => {
+            "must not contain control characters"
+        }
+        // A path to one of these is a path to something else.
+        Some(Value::String(name)) if matches!(&**name, "." | "..") => "must not be `.` or `..`",
         Some(Value::String(name)) => return Ok(name.clone()),
         Some(_) => "must be a string",
     };

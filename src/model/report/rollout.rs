@@ -71,9 +71,10 @@ impl Standing {
             Self::Says(DeviceState::Failed) => Some(0),
             Self::Says(DeviceState::RolledBack) => Some(1),
             Self::Says(DeviceState::Held) => Some(2),
-            Self::Away => Some(3),
-            Self::Outdated => Some(4),
-            Self::Says(DeviceState::Updating) => Some(5),
+            Self::Outdated => Some(3),
+            Self::Says(DeviceState::Updating) => Some(4),
+            // Nobody waits for these: they must not hide those that are waited for.
+            Self::Away => Some(5),
             Self::Says(DeviceState::Unknown) => Some(6),
             Self::Says(DeviceState::Converged) => None,
         }

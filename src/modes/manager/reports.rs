@@ -90,13 +90,15 @@ impl Reports {
 
     /// Takes the place of these reports in their devices' paces: of all or of none.
     fn keep_pace(&self, given: &[Given]) -> Result<(), Refusal> {
-        let mut devices: BTreeMap<&str, f64> = BTreeMap::new();
+        let mut devices: BTreeMap<(&str, &str), f64> = BTreeMap::new();
         for one in given {
-            *devices.entry(&one.report.hostname).or_default() += 1.0;
+            // By its group as well: nobody uses up the pace of a device of others by its name.
+            let Report { device_group, hostname, .. } = &one.report;
+            *devices.entry((device_group, hostname)).or_default() += 1.0;
         }
         let mut taken: Vec<(Arc<Bucket>, f64)> = Vec::with_capacity(devices.len());
-        for (hostname, number) in devices {
-            let bucket = self.pace.of(hostname, PACE);
+        for (device, number) in devices {
+            let bucket = self.pace.of(device, PACE);
             if let Err(wait) = bucket.take(number) {
                 for (bucket, number) in taken {
                     Bucket::give_back(&bucket, number);
@@ -147,10 +149,11 @@ pub(super) async fn add(
     }
     let seen = now();
     let places: Vec<usize> = given.iter().map(|one| one.place).collect();
+    let may_leave = Arc::new(scope(&who));
     let new = given.into_iter().map(|Given { report, .. }| {
         // One without an id is the original's: sent twice, it is kept twice, as ever.
         let id = report.id.unwrap_or_else(|| Uid::from_bytes(bson::oid::ObjectId::new().bytes()));
-        NewReport { id, seen, report }
+        NewReport { id, seen, report, may_leave: Arc::clone(&may_leave) }
     });
     let added = reports.store.add(new.collect()).await?;
     let by_place = |(index, reason): (usize, String)| Some((*places.get(index)?, reason));

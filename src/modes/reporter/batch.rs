@@ -6,7 +6,7 @@
 //! Invariant: a message has one id, whoever reads it how often.
 
 use crate::model::{Report, ReportError, Uid};
-use crate::store::reports::{NewReport, SetAside};
+use crate::store::reports::{NewReport, Scope, SetAside};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -113,7 +113,8 @@ impl Batch {
         // What Kafka says, if it can be true: reports wait there while the reporter is away.
         let is_believed = |time: &i64| (now.saturating_sub(BELIEVED_MS)..now).contains(time);
         let seen = message.timestamp.filter(is_believed).unwrap_or(now) / 1_000;
-        Ok(NewReport { id, seen, report })
+        // Whoever may write to the topic may write of every device.
+        Ok(NewReport { id, seen, report, may_leave: Arc::new(Scope::All) })
     }
 
     /// What only this message can have.

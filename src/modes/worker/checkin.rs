@@ -14,6 +14,7 @@ use crate::client::{CheckedIn, Client, ClientError, Info};
 use crate::model::{Desired, Revision};
 use crate::reconcile::{Acceptance, judge};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -36,6 +37,8 @@ pub(super) struct CheckIn {
     /// Since when every answer has been older than the accepted one.
     older_since: Option<Instant>,
     outage: Outage,
+    /// Whether an outage goes on.
+    is_away: Arc<AtomicBool>,
     clock: ClockWatch,
     desired: watch::Sender<Option<Arc<Desired>>>,
     asked: CancellationToken,
@@ -67,11 +70,17 @@ impl CheckIn {
             is_on_disk,
             older_since: None,
             outage: Outage::default(),
+            is_away: Arc::default(),
             clock: ClockWatch::default(),
             desired: sender,
             asked: CancellationToken::new(),
         };
         (checkin, receiver)
+    }
+
+    /// True while check-ins fail, which they tell.
+    pub(super) fn is_away(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_away)
     }
 
     /// Is cancelled when the manager was asked for the first time, whatever came of it.
@@ -116,6 +125,7 @@ impl CheckIn {
         };
         let how = heard.as_ref().map_or_else(|(how, _)| *how, |how| *how);
         let ended = Ended { wait, lived, how, retry_after };
+        self.is_away.store(heard.is_err() && ended.is_trouble(), Ordering::Relaxed);
         match heard {
             Ok(_) => self.outage.end(),
             // What runs is kept whatever the reason.

@@ -32,6 +32,7 @@ use crate::reconcile::Policy;
 use config::ManagerCredentials;
 use registries::Registries;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -74,9 +75,14 @@ pub async fn run(
     );
     let policy = policy(&config);
     let bus = bus(&config, &client).map_err(WorkerError::Kafka)?;
-    let settings = report_settings(&config);
     let (checkin, desired) =
         checkin::CheckIn::new(client, group, config.check_in_time, state.accepted());
+    // The way to Kafka tells its own troubles.
+    let is_told_elsewhere = match &config.kafka {
+        Some(_) => Arc::new(AtomicBool::new(true)),
+        None => checkin.is_away(),
+    };
+    let settings = report_settings(&config, is_told_elsewhere);
     let executor = execute::Executor::new(engine.clone(), registries(&config));
     let reconciler =
         reconciler::Reconciler::new(engine.clone(), executor, policy, state.memory(), desired);
@@ -116,7 +122,7 @@ fn bus(config: &Config, client: &Client) -> Result<Arc<dyn Bus>, KafkaConfigErro
     })
 }
 
-fn report_settings(config: &Config) -> reports::Settings {
+fn report_settings(config: &Config, is_told_elsewhere: Arc<AtomicBool>) -> reports::Settings {
     let url = &config.manager_url;
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     reports::Settings {
@@ -125,6 +131,7 @@ fn report_settings(config: &Config) -> reports::Settings {
         check_in_time: config.check_in_time,
         on_update_only: config.report_on_update_only,
         towards: (host, url.port_or_known_default().unwrap_or(80)),
+        is_told_elsewhere,
     }
 }
 

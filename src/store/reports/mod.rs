@@ -1,13 +1,14 @@
 //! Where reports are kept, and the inventory that is made from them: beside the declarations, and
 //! apart from them.
 //!
-//! What it is: reports for an hour or as long as configured, one record a device for good, and the
-//! questions that people ask of both. What it is not: it knows no permission beyond the groups that
+//! What it is: reports for an hour or as long as configured, one record a device until it has been
+//! away for 90 days, and the questions that people ask of both. What it is not: it knows no permission beyond the groups that
 //! it is told to look at, and nothing here ever changes what a device runs.
 //!
 //! Invariants: a report that was added once is not added again, whoever brings it how often; what
 //! was acknowledged survives the end of the process; a report that is older than what is known of
-//! its device does not change the inventory.
+//! its device does not change the inventory; a report moves a device that is not away only out of
+//! a group that its sender may read.
 
 mod mongo;
 mod sqlite;
@@ -18,9 +19,12 @@ pub use sqlite::{MAX_REPORTS_BYTES, REPORTS_FILE, SqliteReports};
 use super::StoreError;
 use crate::model::{Declared, Device, DeviceQuery, Report, ReportQuery, Rollout, Uid};
 use async_trait::async_trait;
+use moka::sync::Cache;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A page ends before it holds more than this, in bytes of a store's own form; one report or device
 /// is always on it. Whoever asks goes on with the next page as ever.
@@ -31,7 +35,9 @@ const MAX_REPORT_BYTES: usize = 16 << 20;
 /// The most of a message that is kept when it is set aside.
 const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 /// A device's record is no larger; one that would be is kept without what only fills it.
-const MAX_DEVICE_BYTES: usize = 1 << 20;
+const MAX_DEVICE_BYTES: usize = 256 << 10;
+/// A device that has been away for so long is forgotten, in seconds: 90 days.
+const FORGOTTEN_AFTER: i64 = 90 * 24 * 3_600;
 /// The longest reason in the lines of a rollout, in characters: there are up to a hundred of them.
 const MAX_REASON_CHARACTERS: i64 = 1_000;
 
@@ -54,6 +60,9 @@ pub struct NewReport {
     pub seen: i64,
     /// What it says.
     pub report: Report,
+    /// The groups out of which it may take its device: those that whoever brings it may read. Out of
+    /// others it takes one only that is away, for a name is no proof of who a device is.
+    pub may_leave: Arc<Scope>,
 }
 
 /// What became of some reports.
@@ -150,9 +159,24 @@ struct Heard {
     /// The report was kept before: what is known by now may be newer, even of a worker that has
     /// begun anew since.
     is_known: bool,
+    /// The groups out of which it may take its device.
+    may_leave: Arc<Scope>,
 }
 
 impl Heard {
+    fn of(new: &NewReport, is_known: bool) -> Self {
+        let device = Device::of(&new.report, new.seen);
+        Self { device, is_known, may_leave: Arc::clone(&new.may_leave) }
+    }
+
+    /// Whether it would take a device out of a group that is not its sender's. A store that decides
+    /// it elsewhere decides it likewise.
+    fn is_foreign_to(&self, known: &Device) -> bool {
+        known.device_group != self.device.device_group
+            && known.away_at > self.device.last_seen
+            && !self.may_leave.has(&known.device_group)
+    }
+
     /// Whether it says nothing new about a device of which this is known. A store that decides it
     /// elsewhere decides it likewise.
     fn is_older_than(&self, known: &Device) -> bool {
@@ -169,13 +193,43 @@ impl Heard {
                     entry.insert(heard);
                 }
                 Entry::Occupied(mut entry) => {
-                    if !heard.is_older_than(&entry.get().device) {
-                        entry.insert(heard);
+                    let known = entry.get_mut();
+                    if heard.is_older_than(&known.device) {
+                        known.device.last_seen = known.device.last_seen.max(heard.device.last_seen);
+                        known.device.away_at = known.device.away_at.max(heard.device.away_at);
+                    } else {
+                        *known = heard;
                     }
                 }
             }
         }
         newest.into_values().collect()
+    }
+}
+
+/// Devices that somebody else's reports would have moved: told once an hour of each.
+#[derive(Debug, Clone)]
+struct Foreign(Cache<String, ()>);
+
+impl Default for Foreign {
+    fn default() -> Self {
+        let told = Cache::builder().max_capacity(10_000).time_to_live(Duration::from_secs(3_600));
+        Self(told.build())
+    }
+}
+
+impl Foreign {
+    /// Tells of a report that did not change the inventory.
+    fn tell(&self, heard: &Heard, known_group: &str) {
+        let Device { hostname, device_group, .. } = &heard.device;
+        if self.0.entry_by_ref(hostname).or_insert(()).is_fresh() {
+            tracing::warn!(
+                hostname,
+                device_group,
+                known_group,
+                "a report names a device of another group, which its sender may not read; it is kept, and the device is not moved"
+            );
+        }
     }
 }
 

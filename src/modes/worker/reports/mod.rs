@@ -28,6 +28,7 @@ use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -86,6 +87,8 @@ pub(super) struct Settings {
     pub(super) on_update_only: bool,
     /// What is reached when the device's address is asked for.
     pub(super) towards: (String, u16),
+    /// True while somebody else tells why reports are not taken.
+    pub(super) is_told_elsewhere: Arc<AtomicBool>,
 }
 
 /// Makes and sends reports until the shutdown.
@@ -97,6 +100,7 @@ pub(super) async fn run(
     shutdown: CancellationToken,
 ) {
     let outbox = Arc::new(Outbox::default());
+    let is_told_elsewhere = Arc::clone(&settings.is_told_elsewhere);
     let collector = Collector {
         hostname: settings.hostname.as_str().into(),
         settings,
@@ -110,7 +114,10 @@ pub(super) async fn run(
         told: None,
         address: None,
     };
-    tokio::join!(collector.run(seen, shutdown.clone()), send::run(outbox, bus, shutdown));
+    tokio::join!(
+        collector.run(seen, shutdown.clone()),
+        send::run(outbox, bus, is_told_elsewhere, shutdown)
+    );
 }
 
 /// What one report leaves for the next one to know of a container.

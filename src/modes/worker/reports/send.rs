@@ -7,6 +7,7 @@ use super::super::jittered;
 use super::outbox::Outbox;
 use crate::bus::{Bus, BusError, Packed};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,9 @@ use tracing::{debug, info, warn};
 /// The waits between tries. The longest is what a manager that came back waits for at most.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// So often in a row nobody takes them before that is told: by then check-ins have told of a manager that
+/// is away.
+const TRIES: u32 = 6;
 /// After how long one that takes no reports is asked again: it may have been replaced by a newer
 /// version.
 const NO_SUCH_PLACE_RETRY: Duration = Duration::from_secs(3_600);
@@ -24,8 +28,14 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Sends from the outbox until the shutdown, and then once more.
-pub async fn run(outbox: Arc<Outbox>, bus: Arc<dyn Bus>, shutdown: CancellationToken) {
-    let mut sender = Sender { outbox, bus, failures: 0, told: None };
+/// `is_told_elsewhere` is true while somebody else tells why nobody takes them.
+pub async fn run(
+    outbox: Arc<Outbox>,
+    bus: Arc<dyn Bus>,
+    is_told_elsewhere: Arc<AtomicBool>,
+    shutdown: CancellationToken,
+) {
+    let mut sender = Sender { outbox, bus, is_told_elsewhere, failures: 0, told: None };
     while let Some(wait) = shutdown.run_until_cancelled(sender.round()).await {
         if shutdown.run_until_cancelled(sleep(wait)).await.is_none() {
             break;
@@ -40,6 +50,7 @@ pub async fn run(outbox: Arc<Outbox>, bus: Arc<dyn Bus>, shutdown: CancellationT
 struct Sender {
     outbox: Arc<Outbox>,
     bus: Arc<dyn Bus>,
+    is_told_elsewhere: Arc<AtomicBool>,
     failures: u32,
     /// The trouble that was told last.
     told: Option<String>,
@@ -105,7 +116,11 @@ impl Sender {
                 (reason, jittered(NO_SUCH_PLACE_RETRY))
             }
         };
-        if self.told.as_ref() != Some(reason) {
+        let is_later = matches!(error, BusError::Later { .. });
+        let is_known = self.is_told_elsewhere.load(Ordering::Relaxed) || self.failures < TRIES;
+        if is_later && is_known {
+            debug!(reason, "reports wait; they are sent later");
+        } else if self.told.as_ref() != Some(reason) {
             let to = self.bus.address();
             match error {
                 BusError::Later { .. } => warn!(to, reason, "reports wait; they are sent later"),

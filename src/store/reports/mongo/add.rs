@@ -2,23 +2,27 @@
 //! reporter, and is measured as such.
 
 use super::super::{
-    Added, Heard, MAX_DEVICE_BYTES, MAX_PAYLOAD_BYTES, NewReport, SetAside, without_details,
+    Added, Foreign, Heard, MAX_DEVICE_BYTES, MAX_PAYLOAD_BYTES, NewReport, Retention, Scope,
+    SetAside, without_details,
 };
-use super::query::signed;
-use super::{DEVICES, REPORTS, SET_ASIDE, bson};
-use crate::model::Device;
+use super::query::{signed, to_device};
+use super::{DEVICES, REPORTS, SET_ASIDE, bson, prepare};
+use crate::model::{Device, LONGEST_STEP_BACK};
 use crate::store::mongo::connection::{Prepared, failed};
 use crate::store::{Cause, StoreError};
+use futures_util::TryStreamExt;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::raw::cstr;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
 use mongodb::error::{Error, ErrorKind, IndexedWriteError};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
 /// A key that is there already.
 const DUPLICATE_KEY: i32 = 11_000;
+/// The index of the documents' own ids.
+const ID_INDEX: &str = "_id_";
 /// What a server says of a document of which it is not the document's fault. Anything else is, and
 /// trying again would end the same.
 const OF_THE_SERVER: [i32; 27] = [
@@ -32,11 +36,19 @@ const ATTEMPTS: usize = 3;
 
 /// Adds reports and brings the inventory up to date: in two parts at once, so that the one is
 /// written while the other is made ready. All of a device are in one part, in their order.
-pub(super) async fn add(database: &Prepared, reports: &[NewReport]) -> Result<Added, StoreError> {
+pub(super) async fn add(
+    database: &Prepared,
+    retention: Retention,
+    reports: &[NewReport],
+    foreign: &Foreign,
+) -> Result<Added, StoreError> {
     let hasher = RandomState::new();
     let (one, other): (Vec<_>, Vec<_>) = (reports.iter().enumerate())
         .partition(|(_, new)| hasher.hash_one(&new.report.hostname) % 2 == 0);
-    let (one, other) = tokio::join!(add_part(database, &one), add_part(database, &other));
+    let (one, other) = tokio::join!(
+        add_part(database, retention, &one, foreign),
+        add_part(database, retention, &other, foreign)
+    );
     let (mut all, other) = (one?, other?);
     all.added += other.added;
     all.known += other.known;
@@ -48,7 +60,9 @@ pub(super) async fn add(database: &Prepared, reports: &[NewReport]) -> Result<Ad
 /// Adds reports, each with its place among all.
 async fn add_part(
     database: &Prepared,
+    retention: Retention,
     reports: &[(usize, &NewReport)],
+    foreign: &Foreign,
 ) -> Result<Added, StoreError> {
     let now = DateTime::now();
     let mut refused = Vec::new();
@@ -63,18 +77,15 @@ async fn add_part(
             Err(reason) => refused.push((*place, reason.to_string())),
         }
     }
-    let outcome = insert(database, REPORTS, &documents).await?;
+    let outcome = insert(database, retention, REPORTS, &documents).await?;
     // They are as large as all else together.
     drop(documents);
     let known: HashSet<usize> = outcome.known.into_iter().collect();
     let never: HashSet<usize> = outcome.refused.iter().map(|(index, _)| *index).collect();
     refused.extend(outcome.refused.into_iter().map(|(index, reason)| (written[index].0, reason)));
     let kept = written.iter().enumerate().filter(|(index, _)| !never.contains(index));
-    let heard = kept.map(|(index, (_, new))| Heard {
-        device: Device::of(&new.report, new.seen),
-        is_known: known.contains(&index),
-    });
-    update_devices(database, &Heard::newest(heard)).await?;
+    let heard = kept.map(|(index, (_, new))| Heard::of(new, known.contains(&index)));
+    update_devices(database, &Heard::newest(heard), foreign).await?;
     let added = reports.len() - known.len() - refused.len();
     Ok(Added { added: added as u64, known: known.len() as u64, refused })
 }
@@ -82,6 +93,7 @@ async fn add_part(
 /// Keeps what is no report.
 pub(super) async fn set_aside(
     database: &Prepared,
+    retention: Retention,
     messages: Vec<SetAside>,
 ) -> Result<(), StoreError> {
     let now = DateTime::now();
@@ -96,7 +108,7 @@ pub(super) async fn set_aside(
         crate::store::mongo::write_document(&document)
     });
     let documents: Vec<RawDocumentBuf> = documents.collect::<Result<_, _>>()?;
-    let outcome = insert(database, SET_ASIDE, &documents).await?;
+    let outcome = insert(database, retention, SET_ASIDE, &documents).await?;
     for (_, reason) in outcome.refused {
         tracing::error!(reason, "a message that is no report could not be set aside");
     }
@@ -108,9 +120,43 @@ pub(super) async fn set_aside(
 struct Inserted {
     known: Vec<usize>,
     refused: Vec<(usize, String)>,
+    /// Those that an index refuses which is none of ours, and what the server said of the last.
+    unwanted: Vec<usize>,
+    said: String,
 }
 
+/// Adds documents. An index that lets no two of them be alike in anything but their ids loses
+/// reports: the original makes such a one whenever it starts, so it is removed and what it refused
+/// is added again.
 async fn insert(
+    database: &Prepared,
+    retention: Retention,
+    collection: &str,
+    documents: &[RawDocumentBuf],
+) -> Result<Inserted, StoreError> {
+    let mut inserted = insert_once(database, collection, documents).await?;
+    if inserted.unwanted.is_empty() {
+        return Ok(inserted);
+    }
+    prepare::prepare(&database.database, retention).await?;
+    let places = std::mem::take(&mut inserted.unwanted);
+    let again: Vec<RawDocumentBuf> = places.iter().map(|place| documents[*place].clone()).collect();
+    let more = insert_once(database, collection, &again).await?;
+    if !more.unwanted.is_empty() {
+        let index = index_of(&more.said).unwrap_or("that the server does not name").to_owned();
+        let problem = format!(
+            "the unique index {index} of the collection {collection} refuses reports that differ; \
+             drop it: {}",
+            more.said
+        );
+        return Err(StoreError::unavailable("keep reports", std::io::Error::other(problem)));
+    }
+    inserted.known.extend(more.known.into_iter().map(|index| places[index]));
+    inserted.refused.extend(more.refused.into_iter().map(|(index, why)| (places[index], why)));
+    Ok(inserted)
+}
+
+async fn insert_once(
     database: &Prepared,
     collection: &str,
     documents: &[RawDocumentBuf],
@@ -124,13 +170,27 @@ async fn insert(
         return Ok(inserted);
     };
     for one in errors_of_documents(&error).ok_or_else(|| failed("keep reports")(error.clone()))? {
-        if one.code == DUPLICATE_KEY {
-            inserted.known.push(one.index);
-        } else {
-            inserted.refused.push((one.index, one.message.clone()));
+        match one.code {
+            DUPLICATE_KEY if index_of(&one.message) == Some(ID_INDEX) => {
+                inserted.known.push(one.index);
+            }
+            DUPLICATE_KEY => {
+                inserted.unwanted.push(one.index);
+                inserted.said.clone_from(&one.message);
+            }
+            _ => inserted.refused.push((one.index, one.message.clone())),
         }
     }
     Ok(inserted)
+}
+
+/// Whose key it is that is there already. The driver keeps only the server's words: "... duplicate
+/// key error collection: DB.COLLECTION index: NAME dup key: {...}", where neither of the first two
+/// can have a space.
+fn index_of(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once(" index: ")?;
+    let (name, _) = rest.split_once(" dup key")?;
+    Some(name.split_once(" collation:").map_or(name, |(name, _)| name))
 }
 
 /// The errors of single documents, if there is no other: then all the rest was written.
@@ -143,28 +203,72 @@ fn errors_of_documents(error: &Error) -> Option<&[IndexedWriteError]> {
 }
 
 /// Brings the inventory up to date, by few commands of many statements.
-async fn update_devices(database: &Prepared, heard: &[Heard]) -> Result<(), StoreError> {
+async fn update_devices(
+    database: &Prepared,
+    heard: &[Heard],
+    foreign: &Foreign,
+) -> Result<(), StoreError> {
+    let mut changed = 0;
     let mut updates = RawArrayBuf::new();
     for heard in heard {
         let statement = statement(heard)?;
         let size = updates.as_bytes().len() + statement.as_bytes().len();
         if size > MAX_COMMAND_BYTES {
-            update(database, std::mem::take(&mut updates)).await?;
+            changed += update(database, std::mem::take(&mut updates)).await?;
         }
         updates.push(statement);
     }
-    if updates.is_empty() { Ok(()) } else { update(database, updates).await }
+    if !updates.is_empty() {
+        changed += update(database, updates).await?;
+    }
+    // Hardly ever: each report changes at least when its device was last seen.
+    if changed < heard.len() { tell_of_foreign(database, heard, foreign).await } else { Ok(()) }
 }
 
-/// Writes one device, if what is kept of it is not newer: the rule of [`Heard::is_older_than`].
+/// Tells of devices that stayed where they are.
+async fn tell_of_foreign(
+    database: &Prepared,
+    heard: &[Heard],
+    foreign: &Foreign,
+) -> Result<(), StoreError> {
+    let failed = failed("read devices");
+    let bounded = heard.iter().filter(|heard| matches!(*heard.may_leave, Scope::Groups(_)));
+    let by_name: HashMap<&str, &Heard> =
+        bounded.map(|heard| (&*heard.device.hostname, heard)).collect();
+    if by_name.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = by_name.keys().copied().collect();
+    let found = database.collection(DEVICES).find(doc! { "_id": { "$in": names } }).await;
+    let mut found = found.map_err(&failed)?;
+    while let Some(document) = found.try_next().await.map_err(&failed)? {
+        let Some(known) = to_device(&document) else { continue };
+        if let Some(heard) = by_name.get(&*known.hostname)
+            && heard.is_foreign_to(&known)
+        {
+            foreign.tell(heard, &known.device_group);
+        }
+    }
+    Ok(())
+}
+
+/// Writes one device, if what is kept of it is not newer and no other sender's: the rules of
+/// [`Heard::is_older_than`] and [`Heard::is_foreign_to`].
 fn statement(heard: &Heard) -> Result<RawDocumentBuf, StoreError> {
     let device = kept(&heard.device)?;
-    let older = older(heard);
-    let older = crate::store::mongo::write_document(&older)?;
+    let raw = |document: &Document| crate::store::mongo::write_document(document);
+    // An older report says as well that the device is there.
+    let seen = raw(&doc! { "$mergeObjects": ["$$ROOT", {
+        "last_seen": { "$max": ["$last_seen", heard.device.last_seen] },
+        "away_at": { "$max": ["$away_at", heard.device.away_at] },
+    }] })?;
+    let (is_foreign, is_older) = (raw(&is_foreign(heard))?, raw(&older(heard))?);
     Ok(rawdoc! {
         "q": { "_id": heard.device.hostname.as_str() },
         // Literally, for a text that begins with a dollar sign would be a path.
-        "u": [{ "$replaceWith": { "$cond": [older, "$$ROOT", { "$literal": device }] } }],
+        "u": [{ "$replaceWith": { "$cond": [is_foreign, "$$ROOT",
+            { "$cond": [is_older, seen, { "$literal": device }] },
+        ] } }],
         "upsert": true,
     })
 }
@@ -184,6 +288,17 @@ fn kept(device: &Device) -> Result<RawDocumentBuf, StoreError> {
     }
 }
 
+/// When it is another sender's. What is not there is nobody's: it compares as less than any time.
+fn is_foreign(heard: &Heard) -> Document {
+    let Scope::Groups(groups) = &*heard.may_leave else { return doc! { "$literal": false } };
+    let Device { device_group, last_seen, .. } = &heard.device;
+    doc! { "$and": [
+        { "$ne": ["$device_group", { "$literal": device_group }] },
+        { "$gt": ["$away_at", last_seen] },
+        { "$not": [{ "$in": ["$device_group", { "$literal": groups }] }] },
+    ] }
+}
+
 /// When what is kept is newer. What is not there compares as less than anything.
 fn older(heard: &Heard) -> Document {
     let device = &heard.device;
@@ -192,8 +307,11 @@ fn older(heard: &Heard) -> Document {
         doc! { "$and": [is_of_this_life, { "$gt": ["$sequence", signed(*sequence)] }] }
     } else {
         let has_no_lives = doc! { "$eq": [{ "$type": "$boot_id" }, "missing"] };
-        let is_newer = doc! { "$gt": ["$report_creation_time", device.report_creation_time] };
-        doc! { "$and": [has_no_lives, is_newer] }
+        let created = device.report_creation_time;
+        let is_newer = doc! { "$gt": ["$report_creation_time", created] };
+        let latest = created.saturating_add(LONGEST_STEP_BACK);
+        let is_near = doc! { "$lte": ["$report_creation_time", latest] };
+        doc! { "$and": [has_no_lives, is_newer, is_near] }
     };
     if heard.is_known {
         doc! { "$or": [older, { "$gt": ["$last_seen", device.last_seen] }] }
@@ -202,7 +320,8 @@ fn older(heard: &Heard) -> Document {
     }
 }
 
-async fn update(database: &Prepared, updates: RawArrayBuf) -> Result<(), StoreError> {
+/// How many devices changed.
+async fn update(database: &Prepared, updates: RawArrayBuf) -> Result<usize, StoreError> {
     let operation = "bring the inventory up to date";
     let mut command = rawdoc! {
         "update": DEVICES, "ordered": false, "writeConcern": { "w": "majority" },
@@ -216,14 +335,20 @@ async fn update(database: &Prepared, updates: RawArrayBuf) -> Result<(), StoreEr
             Err(error) => return Err(failed(operation)(error)),
         };
         match first_error(&reply) {
-            None => return Ok(()),
-            Some((DUPLICATE_KEY, _)) => {}
+            None => return Ok(changed(&reply)),
+            Some((DUPLICATE_KEY, message)) if index_of(&message) == Some(ID_INDEX) => {}
             Some((_, message)) => {
                 return Err(StoreError::unavailable(operation, std::io::Error::other(message)));
             }
         }
     }
     Err(StoreError::unavailable(operation, Cause::TooSlow))
+}
+
+fn changed(reply: &Document) -> usize {
+    let modified = reply.get_i32("nModified").unwrap_or_default();
+    let new = reply.get_array("upserted").map_or(0, Vec::len);
+    usize::try_from(modified).unwrap_or_default() + new
 }
 
 /// A connection that broke, or a member that is no longer the primary.

@@ -15,7 +15,7 @@ mod prepare;
 mod query;
 mod rollout;
 
-use super::{Added, NewReport, ReportPage, ReportStore, Retention, Scope, SetAside};
+use super::{Added, Foreign, NewReport, ReportPage, ReportStore, Retention, Scope, SetAside};
 use crate::model::{Declared, Device, DeviceQuery, ReportQuery, Rollout};
 use crate::store::mongo::connection::{Connection, Prepared, failed};
 use crate::store::mongo::within;
@@ -44,6 +44,7 @@ pub struct MongoReports {
     retention: Retention,
     /// When the indexes were last seen to.
     prepared: Arc<Mutex<Option<Instant>>>,
+    foreign: Foreign,
 }
 
 impl MongoReports {
@@ -58,7 +59,7 @@ impl MongoReports {
     }
 
     fn over(connection: Arc<Connection>, retention: Retention) -> Self {
-        Self { connection, retention, prepared: Arc::default() }
+        Self { connection, retention, prepared: Arc::default(), foreign: Foreign::default() }
     }
 
     /// The database, with its indexes.
@@ -78,7 +79,7 @@ impl ReportStore for MongoReports {
     async fn add(&self, reports: Vec<NewReport>) -> Result<Added, StoreError> {
         within("keep reports", async {
             let database = self.database().await?;
-            add::add(&database, &reports).await
+            add::add(&database, self.retention, &reports, &self.foreign).await
         })
         .await
     }
@@ -86,7 +87,7 @@ impl ReportStore for MongoReports {
     async fn set_aside(&self, messages: Vec<SetAside>) -> Result<(), StoreError> {
         within("keep what is no report", async {
             let database = self.database().await?;
-            add::set_aside(&database, messages).await
+            add::set_aside(&database, self.retention, messages).await
         })
         .await
     }

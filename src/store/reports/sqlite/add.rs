@@ -1,13 +1,14 @@
 //! Adding reports: the rows, and the inventory beside them in the same transaction.
 
 use super::super::{
-    Heard, MAX_DEVICE_BYTES, MAX_PAYLOAD_BYTES, MAX_REPORT_BYTES, NewReport, without_details,
+    Foreign, Heard, MAX_DEVICE_BYTES, MAX_PAYLOAD_BYTES, MAX_REPORT_BYTES, NewReport,
+    without_details,
 };
 use super::{Added, SetAside};
-use crate::model::Device;
+use crate::model::{Device, DeviceState};
 use rusqlite::types::Value as Column;
-use rusqlite::{Connection, params};
-use serde_json::Value;
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::{Map, Value};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A report, ready to be written.
@@ -19,7 +20,7 @@ pub(super) struct Row {
     updated: bool,
     /// Or why it is not kept.
     body: Result<String, String>,
-    device: Device,
+    heard: Heard,
 }
 
 impl Row {
@@ -40,13 +41,17 @@ impl Row {
             created: fraction.map_or(Column::Integer(report.created), Column::Real),
             updated: report.updated,
             body,
-            device: Device::of(report, new.seen),
+            heard: Heard::of(new, false),
         }
     }
 }
 
 /// Adds reports, those that are new, and brings the inventory up to date.
-pub(super) fn add(db: &Connection, rows: &[Row]) -> Result<Added, rusqlite::Error> {
+pub(super) fn add(
+    db: &Connection,
+    rows: &[Row],
+    foreign: &Foreign,
+) -> Result<Added, rusqlite::Error> {
     let mut insert = db.prepare_cached(
         "INSERT INTO reports (id, inserted, hostname, device_group, created, updated, body)
          VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
@@ -61,7 +66,7 @@ pub(super) fn add(db: &Connection, rows: &[Row]) -> Result<Added, rusqlite::Erro
                 continue;
             }
         };
-        let Row { id, hostname, device_group, created, updated, device, .. } = row;
+        let Row { id, hostname, device_group, created, updated, .. } = row;
         let written =
             insert.execute(params![id, now, hostname, device_group, created, updated, body])?;
         if written == 0 {
@@ -69,35 +74,85 @@ pub(super) fn add(db: &Connection, rows: &[Row]) -> Result<Added, rusqlite::Erro
         } else {
             added.added += 1;
         }
-        heard.push(Heard { device: device.clone(), is_known: written == 0 });
+        heard.push(Heard { is_known: written == 0, ..row.heard.clone() });
     }
     for heard in Heard::newest(heard.into_iter()) {
-        update_device(db, &heard)?;
+        update_device(db, &heard, foreign)?;
     }
     Ok(added)
 }
 
-/// Writes a device, if what is kept of it is not newer: the rule of [`Heard::is_older_than`].
-fn update_device(db: &Connection, heard: &Heard) -> Result<(), rusqlite::Error> {
+/// Writes a device, if what is kept of it is not newer and no other sender's: the rules of
+/// [`Heard::is_older_than`] and [`Heard::is_foreign_to`].
+fn update_device(db: &Connection, heard: &Heard, foreign: &Foreign) -> Result<(), rusqlite::Error> {
+    let known = known(db, &heard.device.hostname)?;
+    let Some(known) = known else { return write_device(db, &heard.device) };
+    if heard.is_foreign_to(&known) {
+        foreign.tell(heard, &known.device_group);
+        return Ok(());
+    }
+    if !heard.is_older_than(&known) {
+        return write_device(db, &heard.device);
+    }
+    // An older report says as well that the device is there.
+    let last_seen = known.last_seen.max(heard.device.last_seen);
+    let away_at = known.away_at.max(heard.device.away_at);
+    if (last_seen, away_at) == (known.last_seen, known.away_at) {
+        return Ok(());
+    }
     let mut update = db.prepare_cached(
+        "UPDATE devices SET last_seen = ?2, away_at = ?3,
+            kept = json_set(kept, '$.last_seen', ?2, '$.away_at', ?3)
+         WHERE hostname = ?1",
+    )?;
+    update.execute(params![heard.device.hostname, last_seen, away_at])?;
+    Ok(())
+}
+
+/// What decides whether a report may change a device.
+fn known(db: &Connection, hostname: &str) -> Result<Option<Device>, rusqlite::Error> {
+    let mut known = db.prepare_cached(
+        "SELECT device_group, last_seen, away_at, boot_id, sequence, created FROM devices
+         WHERE hostname = ?",
+    )?;
+    let known = known.query_row([hostname], |row| {
+        let boot: Option<String> = row.get(3)?;
+        let sequence: Option<i64> = row.get(4)?;
+        Ok(Device {
+            hostname: hostname.to_owned(),
+            device_group: row.get(0)?,
+            state: DeviceState::Unknown,
+            reason: None,
+            last_seen: row.get(1)?,
+            away_at: row.get(2)?,
+            report_creation_time: row.get(5)?,
+            revision: None,
+            order: boot.zip(sequence.map(i64::unsigned_abs)),
+            apps: Vec::new(),
+            cron_jobs: Vec::new(),
+            facts: Map::new(),
+        })
+    });
+    known.optional()
+}
+
+fn write_device(db: &Connection, device: &Device) -> Result<(), rusqlite::Error> {
+    let mut write = db.prepare_cached(
         "INSERT INTO devices (hostname, device_group, state, last_seen, away_at, revision, boot_id,
                               sequence, created, kept)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT (hostname) DO UPDATE SET
             device_group = ?2, state = ?3, last_seen = ?4, away_at = ?5, revision = ?6,
-            boot_id = ?7, sequence = ?8, created = ?9, kept = ?10
-         WHERE NOT (ifnull(?7 = boot_id AND ?8 < sequence, FALSE)
-                 OR (?7 IS NULL AND boot_id IS NULL AND ?9 < created)
-                 OR (?11 AND ?4 < last_seen))",
+            boot_id = ?7, sequence = ?8, created = ?9, kept = ?10",
     )?;
     let slim;
-    let (mut device, mut kept) = (&heard.device, text(&heard.device)?);
+    let (mut device, mut kept) = (device, text(device)?);
     if kept.len() > MAX_DEVICE_BYTES {
         slim = without_details(device);
         (device, kept) = (&slim, text(&slim)?);
     }
     let (boot, sequence) = device.order.clone().unzip();
-    update.execute(params![
+    write.execute(params![
         device.hostname,
         device.device_group,
         device.state.as_str(),
@@ -108,7 +163,6 @@ fn update_device(db: &Connection, heard: &Heard) -> Result<(), rusqlite::Error> 
         sequence.map(signed),
         device.report_creation_time,
         kept,
-        heard.is_known,
     ])?;
     Ok(())
 }

@@ -7,14 +7,17 @@ use crate::store::sqlite::open::{BUSY_TIMEOUT, LOG_LIMIT_BYTES, flags, private_f
 use crate::store::{Cause, StoreError};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Says in the file's header that it is ours: `nebr` in ASCII.
 const APPLICATION_ID: i64 = 0x6e65_6272;
+/// A database and its log, by what their names end with.
+const FILES: [&str; 3] = ["", "-wal", "-shm"];
 
 /// The schema's steps. A file's `user_version` says how many it has taken; a step that was
 /// released is never changed, the next one mends it.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE reports (
         place INTEGER PRIMARY KEY,
         id BLOB NOT NULL UNIQUE,
@@ -55,7 +58,9 @@ const MIGRATIONS: [&str; 1] = ["
         payload BLOB NOT NULL
     ) STRICT;
     CREATE INDEX set_aside_by_time ON set_aside (inserted);
-"];
+",
+    "CREATE INDEX devices_by_away_at ON devices (away_at);",
+];
 
 /// One writer and some readers of the file.
 pub(super) fn open(
@@ -94,16 +99,34 @@ pub(super) fn is_of_no_use(error: &StoreError) -> bool {
     }
 }
 
-/// Makes room for a new file. The one before is kept, for people to look at; of several the last.
+/// Files that are kept aside: the last ones, for what goes wrong again and again fills a disk.
+const MAX_ASIDE: usize = 3;
+
+/// Makes room for a new file. The one before is kept, for people to look at, and older ones beside
+/// it by their number.
 pub(super) fn put_aside(path: &Path, why: &str) -> Result<(), StoreError> {
-    let aside = with_suffix(path, ".put-aside");
+    let aside = aside(path, 1);
+    for number in (1..MAX_ASIDE).rev() {
+        rename(&self::aside(path, number), &self::aside(path, number + 1))?;
+    }
     tracing::warn!(file = %path.display(), aside = %aside.display(), why, "reports cannot be read; the file is put aside and begun anew");
-    for suffix in ["", "-wal", "-shm"] {
-        match std::fs::rename(with_suffix(path, suffix), with_suffix(&aside, suffix)) {
+    rename(path, &aside)
+}
+
+/// Where a file is put; the last one has the first number.
+fn aside(path: &Path, number: usize) -> PathBuf {
+    let numbered = if number == 1 { String::new() } else { format!(".{number}") };
+    with_suffix(path, &format!(".put-aside{numbered}"))
+}
+
+/// Renames a database with its log.
+fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    for suffix in FILES {
+        match std::fs::rename(with_suffix(from, suffix), with_suffix(to, suffix)) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // A log of an earlier one would be taken for this one's.
-                let _ = std::fs::remove_file(with_suffix(&aside, suffix));
+                let _ = std::fs::remove_file(with_suffix(to, suffix));
             }
             Err(error) => return Err(StoreError::unavailable("put the reports aside", error)),
         }

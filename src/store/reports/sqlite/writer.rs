@@ -1,6 +1,7 @@
 //! The thread that writes: many requests in one transaction, and between them the removal of what
 //! is too old or too much.
 
+use super::super::{FORGOTTEN_AFTER, Foreign};
 use super::add::{self, Row};
 use super::{Added, Limits, SetAside};
 use crate::store::{Cause, StoreError};
@@ -16,6 +17,9 @@ const MAX_WAITING: usize = 1_000;
 const MAX_TOGETHER: usize = 2_000;
 /// Rows that are removed at once: a few milliseconds.
 const SWEPT_AT_ONCE: i64 = 500;
+/// More devices than one manager with one file serves; beyond it, those that are away for longest
+/// are forgotten.
+const MAX_DEVICES: i64 = 200_000;
 /// Between two looks for what is too old; a tenth of what reports live, where that is less.
 const LONGEST_BETWEEN_SWEEPS: Duration = Duration::from_secs(60);
 const SHORTEST_BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
@@ -41,7 +45,8 @@ impl Writer {
     pub(super) fn start(db: Connection, limits: Limits) -> Result<Self, StoreError> {
         let (jobs, waiting) = sync_channel(MAX_WAITING);
         let thread = std::thread::Builder::new().name("reports".to_owned());
-        let thread = thread.spawn(move || Thread { db, limits }.run(&waiting));
+        let thread =
+            thread.spawn(move || Thread { db, limits, foreign: Foreign::default() }.run(&waiting));
         thread.map_err(|error| StoreError::unavailable("open the reports", error))?;
         Ok(Self(jobs))
     }
@@ -72,9 +77,9 @@ impl Job {
     }
 
     /// Does it, inside a transaction.
-    fn run(&self, db: &Connection) -> Result<Done, rusqlite::Error> {
+    fn run(&self, db: &Connection, foreign: &Foreign) -> Result<Done, rusqlite::Error> {
         Ok(match self {
-            Self::Add(rows, _) => Done::Added(add::add(db, rows)?),
+            Self::Add(rows, _) => Done::Added(add::add(db, rows, foreign)?),
             Self::SetAside(messages, _) => {
                 add::set_aside(db, messages)?;
                 Done::SetAside
@@ -128,6 +133,7 @@ impl Done {
 struct Thread {
     db: Connection,
     limits: Limits,
+    foreign: Foreign,
 }
 
 impl Thread {
@@ -174,7 +180,10 @@ impl Thread {
 
     fn together(&mut self, jobs: &[Job]) -> Result<Vec<Done>, rusqlite::Error> {
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = jobs.iter().map(|job| job.run(&transaction)).collect::<Result<_, _>>()?;
+        let done = jobs
+            .iter()
+            .map(|job| job.run(&transaction, &self.foreign))
+            .collect::<Result<_, _>>()?;
         transaction.commit()?;
         Ok(done)
     }
@@ -192,27 +201,70 @@ impl Thread {
             );
             removed += self.db.prepare_cached(&expired)?.execute(params![before, SWEPT_AT_ONCE])?;
         }
-        if self.used_bytes()? > self.limits.max_bytes {
-            let mut oldest = self.db.prepare_cached(
-                "DELETE FROM reports WHERE place IN
-                 (SELECT place FROM reports ORDER BY inserted LIMIT ?)",
-            )?;
-            removed += oldest.execute([SWEPT_AT_ONCE])?;
+        removed += self.forget_devices(add::now_ms() / 1_000 - FORGOTTEN_AFTER, SWEPT_AT_ONCE)?;
+        let count = "SELECT count(*) FROM devices";
+        let devices: i64 = self.db.prepare_cached(count)?.query_row([], |row| row.get(0))?;
+        removed += self.forget_devices(i64::MAX, (devices - MAX_DEVICES).min(SWEPT_AT_ONCE))?;
+        let max_bytes = self.limits.max_bytes;
+        if self.bytes()?.used > max_bytes {
+            // The inventory is not counted against the reports: it would keep them all away.
+            let inventory = self.device_bytes()?;
+            let too_much = inventory.saturating_sub(max_bytes / 2);
+            // As many as are too much, if all are alike.
+            let most = (too_much * devices.unsigned_abs()).div_ceil(inventory.max(1));
+            let most = i64::try_from(most).unwrap_or(SWEPT_AT_ONCE).min(SWEPT_AT_ONCE);
+            removed += self.forget_devices(i64::MAX, most)?;
+            if self.bytes()?.used.saturating_sub(inventory) > max_bytes {
+                let mut oldest = self.db.prepare_cached(
+                    "DELETE FROM reports WHERE place IN
+                     (SELECT place FROM reports ORDER BY inserted LIMIT ?)",
+                )?;
+                removed += oldest.execute([SWEPT_AT_ONCE])?;
+            }
         }
-        if removed > 0 {
+        let bytes = self.bytes()?;
+        let gives_back = bytes.free > 0 && (removed > 0 || bytes.used + bytes.free > max_bytes);
+        if gives_back {
             let give_back = format!("PRAGMA incremental_vacuum({GIVEN_BACK_AT_ONCE})");
             self.db.execute_batch(&give_back)?;
         }
-        Ok(removed == 0)
+        Ok(removed == 0 && !gives_back)
     }
 
-    /// What the file would have without its free pages.
-    fn used_bytes(&self) -> Result<u64, rusqlite::Error> {
+    /// Removes devices that are away since then or longer, those that went first, so many at most.
+    fn forget_devices(&self, away_at: i64, most: i64) -> Result<usize, rusqlite::Error> {
+        if most <= 0 {
+            return Ok(0);
+        }
+        let mut forget = self.db.prepare_cached(
+            "DELETE FROM devices WHERE hostname IN
+             (SELECT hostname FROM devices WHERE away_at <= ? ORDER BY away_at LIMIT ?)",
+        )?;
+        forget.execute(params![away_at, most])
+    }
+
+    /// What the file is made of.
+    fn bytes(&self) -> Result<Bytes, rusqlite::Error> {
         let number =
             |pragma: &str| self.db.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-        let pages = number("page_count")? - number("freelist_count")?;
-        Ok(pages.unsigned_abs() * number("page_size")?.unsigned_abs())
+        let (pages, free) = (number("page_count")?, number("freelist_count")?);
+        let size = number("page_size")?.unsigned_abs();
+        Ok(Bytes { used: (pages - free).unsigned_abs() * size, free: free.unsigned_abs() * size })
     }
+
+    /// What the inventory takes of the file, about: pages are not full, and it has indexes.
+    fn device_bytes(&self) -> Result<u64, rusqlite::Error> {
+        let sum = "SELECT ifnull(sum(octet_length(kept) * 3 / 2 + 300), 0) FROM devices";
+        let bytes: i64 = self.db.prepare_cached(sum)?.query_row([], |row| row.get(0))?;
+        Ok(bytes.unsigned_abs())
+    }
+}
+
+/// Of a file.
+struct Bytes {
+    used: u64,
+    /// In pages that nothing is in.
+    free: u64,
 }
 
 /// A job and those that wait behind it, up to a number of reports.
