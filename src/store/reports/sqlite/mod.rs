@@ -77,6 +77,7 @@ impl SqliteReports {
     }
 
     /// With another way to look at the disk: one that knows of a quota, or of none.
+    #[must_use]
     pub fn with_disk(mut self, disk: LookAtDisk) -> Self {
         self.limits.disk = disk;
         self

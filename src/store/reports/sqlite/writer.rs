@@ -51,7 +51,7 @@ impl Writer {
         let folder = path.parent().unwrap_or(path).to_owned();
         let thread = std::thread::Builder::new().name("reports".to_owned());
         let thread = thread.spawn(move || {
-            Thread { db, limits, folder, foreign: Foreign::default() }.run(&waiting)
+            Thread { db, limits, folder, foreign: Foreign::default() }.run(&waiting);
         });
         thread.map_err(|error| StoreError::unavailable("open the reports", error))?;
         Ok(Self(jobs))
@@ -280,12 +280,12 @@ impl Thread {
             }
         }
         let bytes = self.bytes()?;
-        let gives_back = bytes.free > 0 && (removed > 0 || bytes.used + bytes.free > max_bytes);
-        if gives_back {
+        let is_loose = bytes.free > 0 && (removed > 0 || bytes.used + bytes.free > max_bytes);
+        if is_loose {
             let give_back = format!("PRAGMA incremental_vacuum({GIVEN_BACK_AT_ONCE})");
             self.db.execute_batch(&give_back)?;
         }
-        Ok(removed == 0 && !gives_back)
+        Ok(removed == 0 && !is_loose)
     }
 
     /// Removes devices that are away since then or longer, those that went first, so many at most.
