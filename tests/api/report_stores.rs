@@ -9,7 +9,7 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::IndexOptions;
 use mongodb::{Client, Database, IndexModel};
 use nebula::config::Secret;
-use nebula::model::{ReportQuery, Uid};
+use nebula::model::{Disk, ReportQuery, Uid};
 use nebula::store::MongoSettings;
 use nebula::store::reports::{
     MAX_REPORTS_BYTES, MongoReports, NewReport, REPORTS_FILE, ReportStore, Retention, Scope,
@@ -19,7 +19,8 @@ use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::time::{interval, timeout};
 
@@ -142,6 +143,40 @@ async fn invented_devices_do_not_keep_reports_away() {
     small.await.unwrap();
     assert!(count(&store).await >= 10);
     assert!(store.device("true").await.unwrap().is_some());
+}
+
+/// What is free of a disk of ten gigabytes, of which a fiftieth is kept for declarations.
+static FREE: AtomicU64 = AtomicU64::new(u64::MAX);
+
+#[tokio::test]
+async fn reports_leave_the_last_of_a_disk_to_declarations() {
+    const RESERVE: u64 = 200_000_000;
+    let folder = TempDir::new().unwrap();
+    let short = Retention { seconds: 60, is_firm: true };
+    let store = SqliteReports::new(folder.path(), short, MAX_REPORTS_BYTES).with_disk(|_| {
+        Some(Disk { total_bytes: RESERVE * 50, free_bytes: FREE.load(Ordering::Relaxed) })
+    });
+    let hundred = |from: u64| {
+        (from..from + 100).map(|id| report(id, "a", "eu", json!({ "t": "x".repeat(9_000) })))
+    };
+    store.add(hundred(0).collect()).await.unwrap();
+    FREE.store(RESERVE + 1_000_000, Ordering::Relaxed);
+    let error = store.add(hundred(100).collect()).await.unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("make room"), "{cause}");
+    // A little still goes in, and what is there stays; then nothing does.
+    store.add(hundred(100).take(1).collect()).await.unwrap();
+    FREE.store(RESERVE - 1, Ordering::Relaxed);
+    assert!(store.add(hundred(200).take(1).collect()).await.is_err());
+    assert_eq!(count(&store).await, 101);
+    assert!(store.forget_device("a").await.unwrap());
+    // What others took of the reserve, reports give back.
+    FREE.store(RESERVE / 2 - 1, Ordering::Relaxed);
+    let begun = Instant::now();
+    until(&store, |count| count == 0).await;
+    assert!(begun.elapsed() < Duration::from_secs(30), "not because their time was up");
+    FREE.store(u64::MAX, Ordering::Relaxed);
+    assert_eq!(store.add(hundred(300).collect()).await.unwrap().added, 100);
 }
 
 #[tokio::test]

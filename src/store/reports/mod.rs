@@ -14,7 +14,7 @@ mod mongo;
 mod sqlite;
 
 pub use mongo::MongoReports;
-pub use sqlite::{MAX_REPORTS_BYTES, REPORTS_FILE, SqliteReports};
+pub use sqlite::{LookAtDisk, MAX_REPORTS_BYTES, REPORTS_FILE, SqliteReports};
 
 use super::StoreError;
 use crate::model::{Declared, Device, DeviceQuery, Report, ReportQuery, Rollout, Uid};

@@ -46,6 +46,13 @@ impl Row {
     }
 }
 
+impl Row {
+    /// What is written of it, in bytes: a record of its device may be as large.
+    pub(super) fn size(&self) -> usize {
+        self.body.as_ref().map_or(0, |body| body.len().max(4_096))
+    }
+}
+
 /// Adds reports, those that are new, and brings the inventory up to date.
 pub(super) fn add(
     db: &Connection,

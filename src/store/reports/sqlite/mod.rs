@@ -6,7 +6,8 @@
 //! much, a little at a time.
 //!
 //! Invariants: what was acknowledged survives the end of the process (a power cut may take the last
-//! moments); the file stays below its limit, and the oldest reports go first; a file that cannot be
+//! moments); the file stays below its limit, and the oldest reports go first; no report takes the
+//! last of a disk, which the declarations beside it need; a file that cannot be
 //! read is put aside and begun anew, for no report is worth a manager.
 
 mod add;
@@ -16,7 +17,7 @@ mod rollout;
 mod writer;
 
 use super::{Added, NewReport, ReportPage, ReportStore, Retention, Scope, SetAside};
-use crate::model::{Declared, Device, DeviceQuery, ReportQuery, Rollout};
+use crate::model::{Declared, Device, DeviceQuery, Disk, ReportQuery, Rollout};
 use crate::store::sqlite::{PATIENCE, Pool};
 use crate::store::{Cause, StoreError};
 use add::Row;
@@ -48,6 +49,17 @@ pub struct SqliteReports {
 struct Limits {
     retention: Retention,
     max_bytes: u64,
+    disk: LookAtDisk,
+}
+
+/// What is known of the disk under a folder; none when nobody tells.
+pub type LookAtDisk = fn(&Path) -> Option<Disk>;
+
+/// It asks the kernel's memory, not the disk, so it does not wait.
+fn look_at_disk(folder: &Path) -> Option<Disk> {
+    let seen = rustix::fs::statvfs(folder).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(seen.f_frsize);
+    Some(Disk { total_bytes: bytes(seen.f_blocks), free_bytes: bytes(seen.f_bavail) })
 }
 
 /// An open file.
@@ -60,8 +72,15 @@ struct Opened {
 impl SqliteReports {
     /// Reports under a data folder, which is there.
     pub fn new(data_dir: &Path, retention: Retention, max_bytes: u64) -> Self {
-        let limits = Limits { retention, max_bytes };
+        let limits = Limits { retention, max_bytes, disk: look_at_disk };
         Self { path: data_dir.join(REPORTS_FILE), limits, opened: Mutex::default() }
+    }
+
+    /// With another way to look at the disk: one that knows of a quota, or of none.
+    #[must_use]
+    pub fn with_disk(mut self, disk: LookAtDisk) -> Self {
+        self.limits.disk = disk;
+        self
     }
 
     async fn opened(&self) -> Result<Arc<Opened>, StoreError> {
@@ -72,7 +91,7 @@ impl SqliteReports {
         let (path, limits) = (self.path.clone(), self.limits);
         let open = move || {
             let (writer, readers) = open::open(&path, READERS)?;
-            let writer = Writer::start(writer, limits)?;
+            let writer = Writer::start(writer, limits, &path)?;
             Ok(Opened { writer, readers: Pool::new(readers) })
         };
         let stopped = |_| Err(StoreError::unavailable("open the reports", Cause::Stopped));

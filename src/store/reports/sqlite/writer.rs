@@ -6,6 +6,8 @@ use super::add::{self, Row};
 use super::{Added, Limits, SetAside};
 use crate::store::{Cause, StoreError};
 use rusqlite::{Connection, TransactionBehavior, params};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -20,6 +22,8 @@ const SWEPT_AT_ONCE: i64 = 500;
 /// More devices than one manager with one file serves; beyond it, those that are away for longest
 /// are forgotten.
 const MAX_DEVICES: i64 = 200_000;
+/// Of a disk that is full.
+const SWEPT_WHEN_SCARCE: i64 = 20;
 /// Between two looks for what is too old; a tenth of what reports live, where that is less.
 const LONGEST_BETWEEN_SWEEPS: Duration = Duration::from_secs(60);
 const SHORTEST_BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
@@ -42,11 +46,13 @@ pub(super) struct Writer(SyncSender<Job>);
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(db: Connection, limits: Limits) -> Result<Self, StoreError> {
+    pub(super) fn start(db: Connection, limits: Limits, path: &Path) -> Result<Self, StoreError> {
         let (jobs, waiting) = sync_channel(MAX_WAITING);
+        let folder = path.parent().unwrap_or(path).to_owned();
         let thread = std::thread::Builder::new().name("reports".to_owned());
-        let thread =
-            thread.spawn(move || Thread { db, limits, foreign: Foreign::default() }.run(&waiting));
+        let thread = thread.spawn(move || {
+            Thread { db, limits, folder, foreign: Foreign::default() }.run(&waiting);
+        });
         thread.map_err(|error| StoreError::unavailable("open the reports", error))?;
         Ok(Self(jobs))
     }
@@ -76,6 +82,16 @@ impl Job {
         }
     }
 
+    /// What it may take of a disk, about: once in the log and once in the file, with its indexes.
+    fn bytes(&self) -> u64 {
+        let bytes: usize = match self {
+            Self::Add(rows, _) => rows.iter().map(Row::size).sum(),
+            Self::SetAside(messages, _) => messages.iter().map(|one| one.payload.len()).sum(),
+            Self::Forget(..) => 0,
+        };
+        bytes as u64 * 3
+    }
+
     /// Does it, inside a transaction.
     fn run(&self, db: &Connection, foreign: &Foreign) -> Result<Done, rusqlite::Error> {
         Ok(match self {
@@ -92,12 +108,8 @@ impl Job {
     }
 
     /// Tells whoever waits; they may have gone.
-    fn answer(self, outcome: Result<Done, rusqlite::Error>) {
-        fn to<T>(
-            ask: Ask<T>,
-            operation: &'static str,
-            outcome: Result<Option<T>, rusqlite::Error>,
-        ) {
+    fn answer(self, outcome: Result<Done, Cause>) {
+        fn to<T>(ask: Ask<T>, operation: &'static str, outcome: Result<Option<T>, Cause>) {
             let outcome = outcome.map_err(|error| StoreError::unavailable(operation, error));
             let _ = ask.send(outcome.and_then(|done| {
                 done.ok_or_else(|| StoreError::unavailable(operation, Cause::Stopped))
@@ -133,6 +145,8 @@ impl Done {
 struct Thread {
     db: Connection,
     limits: Limits,
+    /// The one with the file, and with the declarations.
+    folder: PathBuf,
     foreign: Foreign,
 }
 
@@ -170,15 +184,14 @@ impl Thread {
             Err(_) => {
                 for job in jobs {
                     let outcome = self.together(std::slice::from_ref(&job));
-                    job.answer(outcome.and_then(|done| {
-                        done.into_iter().next().ok_or(rusqlite::Error::QueryReturnedNoRows)
-                    }));
+                    job.answer(outcome.and_then(|mut done| done.pop().ok_or(Cause::Stopped)));
                 }
             }
         }
     }
 
-    fn together(&mut self, jobs: &[Job]) -> Result<Vec<Done>, rusqlite::Error> {
+    fn together(&mut self, jobs: &[Job]) -> Result<Vec<Done>, Cause> {
+        self.leave_room(jobs)?;
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let done = jobs
             .iter()
@@ -188,8 +201,52 @@ impl Thread {
         Ok(done)
     }
 
+    /// Declarations are worth more than reports: the last of the disk is theirs.
+    fn leave_room(&self, jobs: &[Job]) -> Result<(), Cause> {
+        let bytes: u64 = jobs.iter().map(Job::bytes).sum();
+        let Some(disk) = (self.limits.disk)(&self.folder).filter(|_| bytes > 0) else {
+            return Ok(());
+        };
+        let (free, reserve) = (disk.free_bytes, disk.reserve_bytes());
+        if free.saturating_sub(bytes) >= reserve {
+            return Ok(());
+        }
+        let problem = format!(
+            "{free} bytes of the disk are free, of which {reserve} are kept for declarations; make \
+             room on it"
+        );
+        Err(std::io::Error::new(ErrorKind::StorageFull, problem).into())
+    }
+
+    /// Whether there is so little room that reports make some: half of what is kept for declarations.
+    fn is_scarce(&self) -> bool {
+        (self.limits.disk)(&self.folder)
+            .is_some_and(|disk| disk.free_bytes < disk.reserve_bytes() / 2)
+    }
+
+    /// Removes the oldest reports a few at a time, for the log takes room before the file gives it,
+    /// and gives it back at once. True when nothing is left to remove.
+    fn make_room(&self) -> Result<bool, rusqlite::Error> {
+        let mut removed = 0;
+        for table in ["reports", "set_aside"] {
+            // The names are the two above.
+            let oldest = format!(
+                "DELETE FROM {table} WHERE place IN
+                 (SELECT place FROM {table} ORDER BY inserted LIMIT {SWEPT_WHEN_SCARCE})"
+            );
+            removed += self.db.prepare_cached(&oldest)?.execute([])?;
+        }
+        self.db.execute_batch(&format!(
+            "PRAGMA incremental_vacuum({GIVEN_BACK_AT_ONCE}); PRAGMA wal_checkpoint(TRUNCATE)"
+        ))?;
+        Ok(removed == 0)
+    }
+
     /// Removes a part of what is too old, or too much. True when nothing is left to remove.
     fn sweep(&self) -> Result<bool, rusqlite::Error> {
+        if self.is_scarce() {
+            return self.make_room();
+        }
         let kept_ms = i64::from(self.limits.retention.seconds) * 1_000;
         let before = add::now_ms() - kept_ms;
         let mut removed = 0;
@@ -223,12 +280,12 @@ impl Thread {
             }
         }
         let bytes = self.bytes()?;
-        let gives_back = bytes.free > 0 && (removed > 0 || bytes.used + bytes.free > max_bytes);
-        if gives_back {
+        let is_loose = bytes.free > 0 && (removed > 0 || bytes.used + bytes.free > max_bytes);
+        if is_loose {
             let give_back = format!("PRAGMA incremental_vacuum({GIVEN_BACK_AT_ONCE})");
             self.db.execute_batch(&give_back)?;
         }
-        Ok(removed == 0 && !gives_back)
+        Ok(removed == 0 && !is_loose)
     }
 
     /// Removes devices that are away since then or longer, those that went first, so many at most.
