@@ -6,7 +6,9 @@
 //!
 //! How: every write raises the floor of each group it touched to the write's revision, before
 //! anybody is told of it. Ready bytes count only while the snapshot they were made from is not
-//! below the floor. A build that raced a write therefore loses by itself, however late it ends.
+//! below the floor. A build that raced a write therefore loses by itself, however late it ends. Of a
+//! store that others write to, a read may show the revision of a write before all that the write
+//! stamps with it: so what was read before a write was heard of does not count after it either.
 //! Floors are not kept with the bytes, because they must outlive what memory drops: there is a
 //! fixed number of them, and groups share them by hash. Sharing costs an extra build, never a
 //! wrong answer.
@@ -63,6 +65,8 @@ pub(super) struct Ready {
     bytes: Bytes,
     store_revision: Revision,
     floor: usize,
+    /// How many writes had been heard of when it was read.
+    heard: u64,
 }
 
 /// Ready bytes of every group that was asked for.
@@ -70,6 +74,8 @@ pub(super) struct Ready {
 pub(super) struct InfoCache {
     ready: Cache<Arc<str>, Arc<Ready>>,
     floors: Box<[AtomicU64]>,
+    /// By floor: how many writes have been heard of.
+    heard: Box<[AtomicU64]>,
     builders: Box<[Mutex<Option<Arc<Ready>>>]>,
     wakes: Box<[Notify]>,
     hasher: RandomState,
@@ -90,6 +96,7 @@ impl InfoCache {
                 .weigher(weigh)
                 .build(),
             floors: (0..FLOORS).map(|_| AtomicU64::new(0)).collect(),
+            heard: (0..FLOORS).map(|_| AtomicU64::new(0)).collect(),
             builders: (0..BUILDERS).map(|_| Mutex::new(None)).collect(),
             wakes: (0..WAKES).map(|_| Notify::new()).collect(),
             hasher: RandomState::new(),
@@ -102,6 +109,7 @@ impl InfoCache {
         for group in groups {
             let floor = self.floor_of(group);
             let before = self.floors[floor].fetch_max(revision.0, Ordering::AcqRel);
+            self.heard[floor].fetch_add(1, Ordering::AcqRel);
             // A write of this manager is told by the store as well; those who wait were woken.
             if before < revision.0 {
                 self.wakes[floor % WAKES].notify_waiters();
@@ -112,8 +120,9 @@ impl InfoCache {
     /// The same for every group.
     pub(super) fn raise_all(&self, revision: Revision) {
         let mut has_risen = false;
-        for floor in &self.floors {
+        for (floor, heard) in self.floors.iter().zip(&self.heard) {
             has_risen |= floor.fetch_max(revision.0, Ordering::AcqRel) < revision.0;
+            heard.fetch_add(1, Ordering::AcqRel);
         }
         if has_risen {
             self.wakes.iter().for_each(Notify::notify_waiters);
@@ -147,13 +156,15 @@ impl InfoCache {
         if let Some(ready) = made.cloned().or_else(|| self.ready(group)) {
             return Ok(Some(ready));
         }
+        let heard = self.heard[floor].load(Ordering::Acquire);
         let Some(snapshot) = self.read(group, floor, store).await? else {
             self.ready.invalidate(group);
             return Ok(None);
         };
         let name = group.to_owned();
         // Megabytes of it are written and hashed for tens of milliseconds.
-        let made = tokio::task::spawn_blocking(move || Ready::new(&name, floor, &snapshot));
+        let made =
+            tokio::task::spawn_blocking(move || Ready::new(&name, (floor, heard), &snapshot));
         let ready = Arc::new(made.await.map_err(|_| Refusal::Panic)??);
         self.ready.insert(Arc::clone(&ready.name), Arc::clone(&ready));
         *last = Some(Arc::clone(&ready));
@@ -181,6 +192,7 @@ impl InfoCache {
 
     fn is_true(&self, ready: &Ready) -> bool {
         ready.store_revision.0 >= self.floors[ready.floor].load(Ordering::Acquire)
+            && ready.heard == self.heard[ready.floor].load(Ordering::Acquire)
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "a hash is cut to an index")]
@@ -202,7 +214,11 @@ struct Info<'a> {
 }
 
 impl Ready {
-    fn new(name: &str, floor: usize, snapshot: &GroupSnapshot) -> Result<Self, Refusal> {
+    fn new(
+        name: &str,
+        (floor, heard): (usize, u64),
+        snapshot: &GroupSnapshot,
+    ) -> Result<Self, Refusal> {
         fn names<T>(all: &[T], name: impl Fn(&T) -> &Name) -> Vec<&str> {
             all.iter().map(|one| name(one).as_str()).collect()
         }
@@ -222,7 +238,7 @@ impl Ready {
         let bytes = serde_json::to_vec(&info).map_err(|error| failed(&error))?;
         let etag = HeaderValue::from_str(&etag(&bytes)).map_err(|error| failed(&error))?;
         let store_revision = snapshot.store_revision;
-        Ok(Self { name: name.into(), etag, bytes: bytes.into(), store_revision, floor })
+        Ok(Self { name: name.into(), etag, bytes: bytes.into(), store_revision, floor, heard })
     }
 
     /// The answer: 304 when the device has these bytes already.

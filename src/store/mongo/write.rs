@@ -364,7 +364,7 @@ impl Write {
         Ok(Written { object, revision, device_groups })
     }
 
-    /// Takes the second revision, stamps what has the first, and notes it.
+    /// Takes the second revision, stamps what has the first, keeps the versions that it made, and notes it.
     pub(super) async fn end(
         mut self,
         connection: &Connection,
@@ -376,10 +376,6 @@ impl Write {
         // of a note would look to every manager as if it were behind, until the next write.
         let concern = WriteConcern::majority();
         let last = take_revision(&self.prepared, &mut self.session, self.first, concern).await?;
-        // Before the stamp, so that whoever finds the write half-way knows by which revision.
-        if let Some((objects, author)) = touched.made {
-            self.keep(objects, last, author).await?;
-        }
         for (kind, filter) in stamped {
             let mut filter = filter.clone();
             filter.insert(REVISION, signed(self.first));
@@ -390,6 +386,11 @@ impl Write {
                 .session(&mut self.session)
                 .await
                 .map_err(failed(operation))?;
+        }
+        // After the stamp, which must follow its revision at once: who reads in between takes the first
+        // revision for the last. Before the note, so that what is told of is there.
+        if let Some((objects, author)) = touched.made {
+            self.keep(objects, last, author).await?;
         }
         let note = touched.note(self.first, last);
         let changes = self.prepared.collection(CHANGES);
