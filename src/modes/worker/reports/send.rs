@@ -117,9 +117,9 @@ impl Sender {
             }
         };
         let is_later = matches!(error, BusError::Later { .. });
-        let is_known = self.is_told_elsewhere.load(Ordering::Relaxed) || self.failures < TRIES;
-        if is_later && is_known {
-            debug!(reason, "reports wait; they are sent later");
+        let is_told_elsewhere = self.is_told_elsewhere.load(Ordering::Relaxed);
+        if is_told_elsewhere || (is_later && self.failures < TRIES) {
+            debug!(reason, "reports are not taken");
         } else if self.told.as_ref() != Some(reason) {
             let to = self.bus.address();
             match error {
