@@ -44,7 +44,7 @@ pub use cron::{Recorded, RunOutcome, RunRecord, owner};
 pub use hold::{Hold, Reason};
 pub use memory::{Attempts, Memory};
 pub use pull::wanted_images;
-pub use status::{Status, status, status_without_engine};
+pub use status::{Status, status, status_changes_after_ms, status_without_engine};
 
 use crate::model::{AppVersion, Desired, DesiredApp, DesiredCronJob, NEBULA_NETWORK, Observed};
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,9 +9,9 @@ use super::cron::{RunOutcome, RunRecord, owner};
 use super::hold::Reason;
 use super::{Inputs, Memory, Plan};
 use crate::model::{
-    App, AppReport, ContainerState, CronJob, CronJobReport, Desired, DesiredApp, DesiredCronJob,
-    DeviceState, EnvVars, Health, NEBULA_NETWORK, ObservedContainer, ObservedImage, RunReport,
-    RunResult,
+    App, AppReport, ContainerState, CronJobReport, Desired, DesiredApp, DesiredCronJob,
+    DeviceState, EnvVars, Health, NEBULA_NETWORK, Observed, ObservedContainer, ObservedImage,
+    RunReport, RunResult,
 };
 use std::collections::BTreeSet;
 
@@ -35,8 +35,6 @@ pub struct Status {
     pub apps: Vec<AppReport>,
     /// The cron jobs, likewise.
     pub cron_jobs: Vec<CronJobReport>,
-    /// When it may be another one though nothing happens, in ms.
-    pub recheck_after_ms: Option<u64>,
 }
 
 /// A state, and why.
@@ -57,43 +55,58 @@ pub fn status(inputs: &Inputs<'_>, plan: &Plan, memory: &Memory) -> Status {
         }
     }
     let (state, reason) = worst;
-    let recheck_after_ms = inputs.observed.containers.iter().filter_map(unproven_ms).min();
-    Status { state, reason, apps, cron_jobs, recheck_after_ms }
+    Status { state, reason, apps, cron_jobs }
+}
+
+/// When a status may be another one though nothing happens, in ms.
+pub fn status_changes_after_ms(observed: &Observed) -> Option<u64> {
+    observed.containers.iter().filter_map(unproven_ms).min()
 }
 
 /// What is known of a device whose engine does not answer: what is desired, and that nobody can tell
 /// how far it is.
 pub fn status_without_engine(desired: &Desired, problem: &str) -> Status {
     let (state, reason) = (DeviceState::Failed, Some(problem.to_owned()));
-    let apps = desired.apps.iter().map(|told| {
-        let named = AppReport { app_name: told.name().to_owned(), ..AppReport::default() };
-        let named = AppReport { state, reason: reason.clone(), ..named };
-        match told {
-            DesiredApp::Readable(app) => AppReport {
-                uid: app.identity.uid,
-                app_id: app.app_id,
-                image: app.spec.container.docker_image.to_string(),
-                ..named
-            },
-            DesiredApp::Unreadable { .. } => named,
-        }
-    });
-    let cron_jobs = desired.cron_jobs.iter().map(|told| {
-        let name = told.name().to_owned();
-        let named = CronJobReport { cron_job_name: name, ..CronJobReport::default() };
-        let named = CronJobReport { state, reason: reason.clone(), ..named };
-        match told {
-            DesiredCronJob::Readable(job) => CronJobReport {
-                uid: job.identity.uid,
-                cron_job_id: job.cron_job_id,
-                image: job.spec.container.docker_image.to_string(),
-                ..named
-            },
-            DesiredCronJob::Unreadable { .. } => named,
-        }
-    });
+    let apps = desired.apps.iter();
+    let apps = apps.map(|app| AppReport { state, reason: reason.clone(), ..named_app(app) });
+    let cron_jobs = desired.cron_jobs.iter();
+    let cron_jobs =
+        cron_jobs.map(|job| CronJobReport { state, reason: reason.clone(), ..named_job(job) });
     let (apps, cron_jobs) = (apps.collect(), cron_jobs.collect());
-    Status { state, reason: reason.clone(), apps, cron_jobs, recheck_after_ms: None }
+    Status { state, reason: reason.clone(), apps, cron_jobs }
+}
+
+/// What is declared of an app, as a report names it.
+fn named_app(told: &DesiredApp) -> AppReport {
+    let named = AppReport { app_name: told.name().to_owned(), ..AppReport::default() };
+    match told {
+        DesiredApp::Readable(app) => AppReport {
+            uid: app.identity.uid,
+            app_id: app.app_id,
+            image: app.spec.container.docker_image.to_string(),
+            ..named
+        },
+        DesiredApp::Unreadable { .. } => named,
+    }
+}
+
+/// The same of a cron job.
+fn named_job(told: &DesiredCronJob) -> CronJobReport {
+    let named = CronJobReport { cron_job_name: told.name().to_owned(), ..CronJobReport::default() };
+    match told {
+        DesiredCronJob::Readable(job) => CronJobReport {
+            uid: job.identity.uid,
+            cron_job_id: job.cron_job_id,
+            image: job.spec.container.docker_image.to_string(),
+            ..named
+        },
+        DesiredCronJob::Unreadable { .. } => named,
+    }
+}
+
+/// What holds a declaration that cannot be read.
+fn unreadable(why: &str) -> Verdict {
+    (DeviceState::Held, Some(Reason::Unreadable { why: why.to_owned() }.without_waits()))
 }
 
 /// How long until a container has shown that it stays up, in ms; none when it has, or when its health
@@ -113,16 +126,12 @@ struct Look<'a> {
 
 impl Look<'_> {
     fn app(&self, told: &DesiredApp) -> AppReport {
+        let named = named_app(told);
         let app = match told {
             DesiredApp::Readable(app) => app,
-            DesiredApp::Unreadable { name, reason } => {
-                let reason = Reason::Unreadable { why: reason.clone() }.without_waits();
-                return AppReport {
-                    app_name: name.clone(),
-                    state: DeviceState::Held,
-                    reason: Some(reason),
-                    ..AppReport::default()
-                };
+            DesiredApp::Unreadable { reason, .. } => {
+                let (state, reason) = unreadable(reason);
+                return AppReport { state, reason, ..named };
             }
         };
         let name = app.app_name.as_str();
@@ -148,31 +157,23 @@ impl Look<'_> {
         let ids: BTreeSet<u64> =
             up.iter().filter_map(|c| c.version.as_ref()).map(|version| version.app_id).collect();
         AppReport {
-            app_name: name.to_owned(),
-            uid: app.identity.uid,
-            app_id: app.app_id,
             state,
             reason: reason.map(|reason| masked(reason, &app.spec.container.env_vars)),
             replicas_up: up.len() as u64,
             replicas_wanted: self.wanted(app),
             running_ids: ids.into_iter().collect(),
-            image: app.spec.container.docker_image.to_string(),
             image_digest: up.first().and_then(|c| self.digest(&c.image_id)),
-            restarts: 0,
+            ..named
         }
     }
 
     fn cron_job(&self, told: &DesiredCronJob) -> CronJobReport {
+        let named = named_job(told);
         let job = match told {
             DesiredCronJob::Readable(job) => job,
-            DesiredCronJob::Unreadable { name, reason } => {
-                let reason = Reason::Unreadable { why: reason.clone() }.without_waits();
-                return CronJobReport {
-                    cron_job_name: name.clone(),
-                    state: DeviceState::Held,
-                    reason: Some(reason),
-                    ..CronJobReport::default()
-                };
+            DesiredCronJob::Unreadable { reason, .. } => {
+                let (state, reason) = unreadable(reason);
+                return CronJobReport { state, reason, ..named };
             }
         };
         let name = job.cron_job_name.as_str();
@@ -186,17 +187,13 @@ impl Look<'_> {
                 .any(|action| matches!(action, Action::Pull { app, .. } if *app == owner));
         let (state, reason) = self.verdict(&owner, is_moving);
         let records = self.memory.cron_job(name).map(super::cron::CronMemory::records);
-        let image = &job.spec.container.docker_image;
-        let here = self.inputs.observed.image(&image.familiar());
+        let here = self.inputs.observed.image(&job.spec.container.docker_image.familiar());
         CronJobReport {
-            cron_job_name: name.to_owned(),
-            uid: job.identity.uid,
-            cron_job_id: job.cron_job_id,
             state,
-            reason: reason.map(|reason| masked(reason, env_of(job))),
-            image: image.to_string(),
+            reason: reason.map(|reason| masked(reason, &job.spec.container.env_vars)),
             image_digest: here.and_then(registry_digest),
             last_runs: records.unwrap_or_default().iter().map(run).collect(),
+            ..named
         }
     }
 
@@ -250,10 +247,6 @@ impl Look<'_> {
         let images = &self.inputs.observed.images;
         images.iter().find(|image| image.id == image_id).and_then(registry_digest)
     }
-}
-
-fn env_of(job: &CronJob) -> &EnvVars {
-    &job.spec.container.env_vars
 }
 
 /// The digest by which a registry knows an image.

@@ -14,7 +14,7 @@ use crate::engine::{ContainerEngine, EngineError};
 use crate::model::{AppVersion, ContainerState, Desired, ImageReference, NEBULA_NETWORK, Observed};
 use crate::reconcile::{
     Busy, Hold, Inputs, Memory, Plan, Policy, Reason, Recorded, Status, check, plan, status,
-    status_without_engine, wanted_images,
+    status_changes_after_ms, status_without_engine, wanted_images,
 };
 use futures_util::StreamExt;
 use std::collections::{BTreeSet, HashMap};
@@ -179,7 +179,8 @@ impl Reconciler {
             microseconds = began.elapsed().as_micros(),
             "pass made"
         );
-        let told_anew = status.recheck_after_ms.map_or(LONGEST_LOOK, Duration::from_millis);
+        let told_anew = status_changes_after_ms(&observed);
+        let told_anew = told_anew.map_or(LONGEST_LOOK, Duration::from_millis);
         self.show(&desired, &observed, status);
         self.set_to_work(plan).min(told_anew)
     }

@@ -73,7 +73,7 @@ fn print(report: &Map<String, Value>) -> Vec<u8> {
 }
 
 fn report(parts: Parts<'_>) -> Map<String, Value> {
-    let Status { state, reason, apps, cron_jobs, .. } = parts.status;
+    let Status { state, reason, apps, cron_jobs } = parts.status;
     let mut report = Map::new();
     let mut put = |key: &str, value: Value| report.insert(key.to_owned(), value);
     put("hostname", json!(parts.hostname));

@@ -355,8 +355,6 @@ impl News {
         if before.problem != now.problem || states(before) != states(now) {
             return Some(Self::State);
         }
-        let known =
-            Status { recheck_after_ms: now.status.recheck_after_ms, ..before.status.clone() };
-        (known != now.status).then_some(Self::Detail)
+        (before.status != now.status).then_some(Self::Detail)
     }
 }

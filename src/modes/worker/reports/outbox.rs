@@ -69,19 +69,13 @@ impl Outbox {
 
     /// They arrived, up to the one with this number.
     pub fn arrived(&self, number: u64) {
-        let mut waiting = self.lock();
-        while waiting.reports.front().is_some_and(|(first, _)| *first <= number) {
-            waiting.remove_first();
-        }
+        self.lock().remove_up_to(number);
     }
 
     /// Nobody will ever take them, up to the one with this number.
     pub fn give_up(&self, number: u64) {
-        let before = self.lock().reports.len();
-        self.arrived(number);
         let mut waiting = self.lock();
-        let gone = before.saturating_sub(waiting.reports.len());
-        waiting.dropped += gone as u64;
+        waiting.dropped += waiting.remove_up_to(number);
     }
 
     /// Whether there is nobody who takes reports. Then no more than the newest is kept.
@@ -105,6 +99,16 @@ impl Outbox {
 }
 
 impl Waiting {
+    /// Removes them up to this number, and tells how many they were.
+    fn remove_up_to(&mut self, number: u64) -> u64 {
+        let mut removed = 0;
+        while self.reports.front().is_some_and(|(first, _)| *first <= number) {
+            self.remove_first();
+            removed += 1;
+        }
+        removed
+    }
+
     fn remove_first(&mut self) {
         if let Some((_, report)) = self.reports.pop_front() {
             self.bytes = self.bytes.saturating_sub(report.json.len());
