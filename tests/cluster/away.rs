@@ -127,7 +127,7 @@ async fn inv_09_devices_are_served_while_the_database_is_away() {
         assert_eq!((status, number(&info, "app", "N")), (200, 2), "{info}");
         for manager in &cluster.managers {
             until("the change", DEGRADED, async || {
-                let (_, info) = manager.info("group").await.ok()?;
+                let info = manager.shown("group").await?;
                 (number(&info, "app", "N") == 2).then_some(())
             })
             .await;

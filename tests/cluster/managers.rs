@@ -280,6 +280,11 @@ impl Manager {
         self.get(&format!("/device_groups/{group}/info")).await
     }
 
+    /// What it shows of a group; `None` while it refuses, for a slow store is no wrong answer.
+    pub(crate) async fn shown(&self, group: &str) -> Option<Value> {
+        self.info(group).await.ok().filter(|(status, _)| *status == 200).map(|(_, info)| info)
+    }
+
     /// Asks for a group with a tag, willing to wait; the answer's status, tag and body.
     pub(crate) async fn wait_for_info(
         &self,

@@ -78,7 +78,7 @@ async fn the_old_state_wins(age: Duration, drops: bool, takes: Duration) {
     let mut newest = 0;
     for manager in &cluster.managers {
         until("the newest state", DEGRADED, async || {
-            let (_, info) = manager.info("group").await.ok()?;
+            let info = manager.shown("group").await?;
             newest = newest.max(revision(&info));
             device.take(&info);
             (number(&info, "app", "N") == 2 && info["apps_list"].as_array()?.len() == 1)
@@ -89,7 +89,7 @@ async fn the_old_state_wins(age: Duration, drops: bool, takes: Duration) {
     dump.restore(&database, drops, takes).await;
     for manager in &cluster.managers {
         until("the restored state, as a new one", PATIENCE, async || {
-            let (_, info) = manager.info("group").await.ok()?;
+            let info = manager.shown("group").await?;
             let is_old = number(&info, "app", "N") == 1 && info["apps_list"].as_array()?.len() == 2;
             device.take(&info);
             (is_old && revision(&info) > newest).then_some(())
@@ -100,7 +100,7 @@ async fn the_old_state_wins(age: Duration, drops: bool, takes: Duration) {
     // What is written from now on is newer still.
     cluster.managers[1].set("app", "N", 3).await.unwrap();
     until("a change after it", PATIENCE, async || {
-        let (_, info) = cluster.managers[2].info("group").await.ok()?;
+        let info = cluster.managers[2].shown("group").await?;
         device.take(&info);
         (number(&device.desired, "app", "N") == 3).then_some(())
     })

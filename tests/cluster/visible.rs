@@ -97,7 +97,7 @@ async fn inv_05_a_lone_server_is_asked_within_cache_time() {
     signal(&cluster, Signal::CONT).await;
     for manager in &cluster.managers {
         until("what was written meanwhile", DEGRADED, async || {
-            let (_, info) = manager.info("mine").await.ok()?;
+            let info = manager.shown("mine").await?;
             (number(&info, "mine", "N") == 100).then_some(())
         })
         .await;
@@ -125,7 +125,7 @@ async fn seen_by_the_others(cluster: &Cluster, name: &str, n: u64) -> Duration {
     assert_eq!(app["env_vars"]["N"], n.to_string(), "the same manager's answer to people");
     for other in [turn + 1, turn + 2] {
         until("the change through another manager", DEGRADED, async || {
-            let (_, info) = cluster.turn(other).info(name).await.ok()?;
+            let info = cluster.turn(other).shown(name).await?;
             (number(&info, name, "N") == n).then_some(())
         })
         .await;
