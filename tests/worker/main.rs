@@ -3,6 +3,8 @@
 
 mod apps;
 mod binary;
+mod compose;
+mod contained;
 mod counts;
 mod crash_loop;
 mod cron_jobs;
@@ -15,8 +17,11 @@ mod examples;
 mod faults;
 mod fleet;
 mod healing;
+mod health;
+mod image;
 mod kill;
 mod manager;
+mod notify;
 mod odd_answers;
 mod offline;
 mod options;
