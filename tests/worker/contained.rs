@@ -4,6 +4,7 @@
 use crate::apps::{app, site};
 use crate::daemon::Daemon;
 use crate::docker::{Container, Docker};
+use crate::manager::{Answer, state};
 use crate::world::{World, until, variable};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -120,18 +121,17 @@ async fn worker_never_touches_its_own_container_whatever_its_name_and_labels() {
 
     // The app runs beside it, and says what is in its way.
     run(&world, &["web-1-next"]).await;
-    let told = world.manager.is_told("the app is held", |report| {
-        report["apps"][0]["state"] == "held"
-    });
+    let told =
+        world.manager.is_told("the app is held", |report| report["apps"][0]["state"] == "held");
     let reason = told.await["apps"][0]["reason"].to_string();
     assert!(reason.contains("`web-1`") && reason.contains("this worker runs"), "{reason}");
 
     // No app of that name is declared any more, and all that is not used is to go.
     world.manager.declare(&[]);
     run(&world, &[]).await;
-    let mut state = crate::manager::state(100, &[]);
-    state["prune_id"] = 2.into();
-    world.manager.say(crate::manager::Answer::State(state));
+    let mut empty = state(2_000, &[]);
+    empty["prune_id"] = 2.into();
+    world.manager.say(Answer::State(empty));
     until("unused images are gone", || async {
         let images = world.docker.run(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).await;
         !images.contains(&site("1"))
