@@ -141,3 +141,17 @@ async fn worker_never_touches_its_own_container_whatever_its_name_and_labels() {
     assert_eq!(own(&world.docker.containers().await), before);
     daemon.remove().await;
 }
+
+#[tokio::test]
+async fn worker_that_is_named_after_its_container_says_so() {
+    let world = World::new().await;
+    let environment = ["--env", "DEVICE_GROUP=tills", "--env", "NEBULA_MANAGER_HOST=127.0.0.1"];
+    let image = variable("NEBULA_TEST_IMAGE");
+    let run = [&["run", "--detach", "--name", "unnamed"], &environment[..], &[&image, "worker"]];
+    world.docker.run(&run.concat()).await;
+    until("it says that its name will not last", || async {
+        let said = world.docker.try_run(&["logs", "unnamed"]).await;
+        String::from_utf8_lossy(&said.stderr).contains("another device; set `hostname`")
+    })
+    .await;
+}

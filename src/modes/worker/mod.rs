@@ -29,7 +29,7 @@ pub use state::StateError;
 
 use crate::bus::{Bus, KafkaBus, KafkaConfigError, ManagerBus};
 use crate::client::{Client, ClientError};
-use crate::engine::{ContainerEngine, RegistryAuth, RegistryLogin};
+use crate::engine::{ContainerEngine, RegistryAuth, RegistryLogin, container_id};
 use crate::monitoring::notify;
 use crate::reconcile::Policy;
 use config::ManagerCredentials;
@@ -39,12 +39,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 /// How long the first pass waits for the first answer of the manager, or its failure. A manager
 /// that is away refuses at once; a network that swallows requests must not keep a device from
 /// running what it has.
 const FIRST_ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Of a container's id, as Docker shows it to people and makes hostnames of it.
+const SHORT_ID_LENGTH: usize = 12;
 
 /// Why a worker cannot start. Once it runs, nothing ends it but its shutdown.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +79,7 @@ pub async fn run(
         manager = client.url(),
         "worker started"
     );
+    tell_unstable_name(&config.hostname);
     let policy = policy(&config);
     let bus = bus(&config, &client).map_err(WorkerError::Kafka)?;
     let (checkin, desired) =
@@ -92,7 +96,9 @@ pub async fn run(
     let reporting = reports::run(settings, engine, bus, reconciler.seen(), shutdown.clone());
     let asked = checkin.asked();
     let monitor = monitor::Monitor::new();
-    let watching = monitor::watch(Arc::clone(&monitor), &config.data_dir, shutdown.clone());
+    // Apart, for the futures of a worker are many and lie in one another.
+    let watching =
+        Box::pin(monitor::watch(Arc::clone(&monitor), &config.data_dir, shutdown.clone()));
     let checking = checkin.run(&monitor, shutdown.clone());
     let reconciling = async {
         // What is kept may be older than what was last carried out: the disk was full, or an old
@@ -106,6 +112,19 @@ pub async fn run(
     tokio::join!(checking, reconciling, reporting, watching);
     info!("worker stopped; its containers go on running");
     Ok(())
+}
+
+/// Docker names a container's host after the container. Such a device would be another one after each
+/// update of its worker.
+fn tell_unstable_name(hostname: &str) {
+    if hostname.len() >= SHORT_ID_LENGTH
+        && container_id().is_some_and(|id| id.starts_with(hostname))
+    {
+        warn!(
+            hostname,
+            "this device is known by the id of the worker's container, and the next container is another device; set `hostname` (NEBULA_HOSTNAME), or start it with --network host"
+        );
+    }
 }
 
 /// The planner's waits on this device. Devices of one kind are often left with one name for all,
