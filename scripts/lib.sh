@@ -123,6 +123,32 @@ site_binary() {
     printf '%s\n' "$folder"
 }
 
+# copy_program PROGRAM FILE ROOT: puts a program at FILE below ROOT, with the libraries that it is
+# linked with: each at the path where the loader looks, whatever links lead there.
+copy_program() {
+    local program=$1 root=$3 library
+    mkdir -p "$root${2%/*}"
+    cp -L "$program" "$root$2"
+    # One that is static has none, and ldd says so as a failure.
+    { ldd "$program" 2>/dev/null || true; } | { grep -o '/[^ ]*' || true; } | while read -r library; do
+        mkdir -p "$root${library%/*}"
+        cp -L "$library" "$root$library"
+    done
+}
+
+# root_folder BINARY FOLDER: makes FOLDER the root folder of an image of this binary; see Dockerfile.
+root_folder() {
+    local folder=$2
+    rm -rf "$folder"
+    mkdir -p "$folder"/{etc,tmp,var/lib/nebula,var/lib/nebula-worker}
+    chmod 755 "$folder"
+    copy_program "$1" /usr/bin/nebula "$folder"
+    # Any user may be given with `docker run --user`, and a new volume begins with these rights.
+    chmod 1777 "$folder/tmp" "$folder"/var/lib/nebula*
+    # The C library's name resolution reads it; without it, names in /etc/hosts (`--add-host`) are lost.
+    echo 'hosts: files dns' >"$folder/etc/nsswitch.conf"
+}
+
 # docker_build ARGUMENT...: `docker build`, quiet unless it fails. A client without buildx falls
 # back to the old builder and complains on each build; asking for the old one says it is fine.
 docker_build() {

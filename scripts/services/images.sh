@@ -86,14 +86,8 @@ images_up() {
 # Debian's haproxy with the libraries that it needs, and nothing else. Its own signal for an end in
 # order is USR1; after it, it answers who is connected already.
 haproxy_build() {
-    local folder=$NEBULA_RUN/images/haproxy library
-    mkdir -p "$folder/root/usr/sbin"
-    cp "$(command -v haproxy)" "$folder/root/usr/sbin/haproxy"
-    ldd "$(command -v haproxy)" | grep -o '/[^ ]*' | while read -r library; do
-        # At the path where the loader looks, whatever links lead there.
-        mkdir -p "$folder/root${library%/*}"
-        cp -L "$library" "$folder/root$library"
-    done
+    local folder=$NEBULA_RUN/images/haproxy
+    copy_program "$(command -v haproxy)" /usr/sbin/haproxy "$folder/root"
     cp "$ROOT/scripts/services/haproxy.cfg" "$folder/root/haproxy.cfg"
     printf '%s\n' 'FROM scratch' 'COPY root/ /' 'EXPOSE 8080' 'STOPSIGNAL SIGUSR1' \
         'ENTRYPOINT ["/usr/sbin/haproxy", "-db", "-f", "/haproxy.cfg"]' >"$folder/Dockerfile"
