@@ -84,7 +84,7 @@ pub use report::{
 pub use schedule::{Schedule, ScheduleError, Set};
 pub use secret::Secret;
 pub use time_zone::TimeZone;
-pub use token::{new_token, token_id};
+pub use token::{new_device_token, new_token, token_id};
 pub use update_config::{FailureAction, UpdateConfig, UpdateOrder};
 pub use user::{AccountName, MAX_SECRET_BYTES, SecretHash, User, UserFields};
 pub use user_group::{Access, Granted, Grants, Rights, UserGroup, UserGroupFields, UserGroupSpec};
