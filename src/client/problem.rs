@@ -118,8 +118,10 @@ fn of_alert(alert: AlertDescription) -> (Problem, Option<String>) {
         AlertDescription::CertificateRevoked => "it says that our certificate is revoked",
         AlertDescription::UnknownCA => "it does not know the authority of our certificate",
         AlertDescription::CertificateRequired => "it wants a certificate, and we present none",
+        // `DecryptError` is of a certificate that is signed by another authority of the same name.
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
+        | AlertDescription::DecryptError
         | AlertDescription::CertificateUnknown => "it does not accept our certificate",
         _ => return (Problem::Tls, None),
     };
@@ -134,6 +136,12 @@ fn of_certificate(error: &CertificateError) -> (Problem, Option<String>) {
         CertificateError::UnknownIssuer => (
             Problem::UnknownAuthority,
             "its certificate is of an authority that is not trusted here".to_owned(),
+        ),
+        // As of an authority that was made anew under its old name.
+        CertificateError::BadSignature => (
+            Problem::UnknownAuthority,
+            "its certificate is of an authority that only has the name of one that is trusted here"
+                .to_owned(),
         ),
         CertificateError::Expired => (Problem::Expired, "its certificate has expired".to_owned()),
         CertificateError::ExpiredContext { not_after, .. } => {

@@ -16,9 +16,9 @@ const TTL_SECONDS: std::ops::RangeInclusive<i64> = 60..=2_592_000;
 /// Make a one-time token with which devices of a group enroll themselves
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The token alone goes to stdout. Start a device's worker with it as `enrollment_token` (or
-NEBULA_ENROLLMENT_TOKEN, or a file of NEBULA_ENROLLMENT_TOKEN_FILE): the device makes a credential of
-its own, keeps it, and needs the token no more.")]
+The token alone goes to stdout. Start a device's worker with it as `enrollment_token` (environment
+NEBULA_ENROLLMENT_TOKEN, or its file NEBULA_ENROLLMENT_TOKEN_FILE): the device makes a credential
+of its own with it, keeps that, and needs the token no more.")]
 pub(super) struct Enroll {
     /// The device group
     name: String,

@@ -218,7 +218,7 @@ impl Session {
 }
 
 fn own_certificate() -> String {
-    "give another certificate with --cert-file and --key-file".to_owned()
+    "give a certificate that it accepts with --cert-file and --key-file".to_owned()
 }
 
 /// The value of a flag in a refusal's body.

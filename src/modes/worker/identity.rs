@@ -79,7 +79,7 @@ impl Identity {
             kept.accepted.as_ref().is_some_and(|accepted| accepted.is_for(hostname, token))
         };
         let enrollment = enrollment.filter(|token| !is_done(token));
-        if enrollment.is_none() || kept.accepted.is_some() {
+        if enrollment.is_none() || kept.accepted.is_some() || has_certificate {
             identity.ready.cancel();
         }
         identity.enrollment = enrollment.map(|token| Enrollment {
