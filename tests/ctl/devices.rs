@@ -65,10 +65,11 @@ fn manager() -> Server {
             ("POST", "/devices/speaker/revoke") => {
                 json(200, r#"{"hostname": "speaker", "revoked_at": 1700000000}"#)
             }
-            ("POST", "/devices/kiosk/revoke") => json(403, r#"{"access_allowed": false}"#),
             ("POST", "/devices/old/revoke") => json(404, "{}"),
             ("DELETE", "/devices/speaker") => json(200, "{}"),
-            ("DELETE", "/devices/kiosk") => json(403, r#"{"access_allowed": false}"#),
+            ("DELETE", "/devices/kiosk") | ("POST", "/devices/kiosk/revoke") => {
+                json(403, r#"{"access_allowed": false}"#)
+            }
             _ => json(403, r#"{"device_exists": false}"#),
         }
     })

@@ -112,7 +112,8 @@ pub async fn run(
         reports::run(settings, engine, bus, seen, shutdown.clone()).await;
     };
     let asked = checkin.asked();
-    let enrolling = identity.run(asked.clone(), shutdown.clone());
+    // It is over after the first minutes of a device's life; the others would carry its room for ever.
+    let enrolling = Box::pin(identity.run(asked.clone(), shutdown.clone()));
     let checking = checkin.run(ready, shutdown.clone());
     let reconciling = async {
         // What is kept may be older than what was last carried out: the disk was full, or an old
