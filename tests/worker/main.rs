@@ -18,6 +18,7 @@ mod faults;
 mod fleet;
 mod gate;
 mod healing;
+mod identity;
 mod kill;
 mod manager;
 mod odd_answers;
