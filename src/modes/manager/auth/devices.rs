@@ -15,6 +15,7 @@
 
 use super::memory::Tag;
 use super::principal::Principal;
+use crate::clock::unix_seconds;
 use crate::model::{
     CertifiedDevice, DeviceCredential, DeviceName, Enrollment, EnrollmentId, TokenDigest,
     token_enrollment, token_hostname,
@@ -24,7 +25,7 @@ use moka::sync::Cache;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -122,7 +123,8 @@ impl DeviceClaim {
                 let found: Option<DeviceCredential> = store.find(device.hostname.as_str()).await?;
                 let revoked_at = found.and_then(|found| found.revoked_at);
                 let is_revoked = revoked_at.is_some_and(|revoked| device.not_before <= revoked);
-                let is_valid = now() <= certificate.not_after && !is_revoked;
+                let is_valid =
+                    unix_seconds().cast_unsigned() <= certificate.not_after && !is_revoked;
                 let principal =
                     || Principal::of_device(device.hostname.clone(), &device.device_group);
                 LookedUp::of(is_valid, principal)
@@ -131,7 +133,8 @@ impl DeviceClaim {
                 let Some(found) = store.find::<Enrollment>(id.as_str()).await? else {
                     return Ok(LookedUp::Unknown);
                 };
-                let is_valid = equal(&found.token, digest) && now() < id.expires_at();
+                let is_valid =
+                    equal(&found.token, digest) && unix_seconds().cast_unsigned() < id.expires_at();
                 LookedUp::of(is_valid, || Principal::enrolling(id.clone()))
             }
         })
@@ -297,9 +300,4 @@ impl Place {
 
 fn equal(one: &TokenDigest, other: &TokenDigest) -> bool {
     bool::from(one.bytes().ct_eq(other.bytes()))
-}
-
-/// In seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
