@@ -117,9 +117,9 @@ pub async fn run(
     let asked = checkin.asked();
     let monitor = monitor::Monitor::new();
     let watching = monitor::watch(Arc::clone(&monitor), &config.data_dir, shutdown.clone());
-    // It is over after the first minutes of a device's life; the others would carry its room for ever.
+    // Each has a whole request in it, of which main's own would have to be large.
     let enrolling = Box::pin(identity.run(asked.clone(), shutdown.clone()));
-    let checking = checkin.run(ready, &monitor, shutdown.clone());
+    let checking = Box::pin(checkin.run(ready, &monitor, shutdown.clone()));
     let reconciling = async {
         // What is kept may be older than what was last carried out: the disk was full, or an old
         // one was put in.
