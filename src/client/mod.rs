@@ -26,6 +26,7 @@ mod tls;
 mod tls_files;
 mod transfer;
 
+pub use crate::config::{CertificateFiles, TlsFiles, TlsKeys};
 pub use clock::ClockDifference;
 pub use device_page::DevicePage;
 pub use error::{ClientError, Transport};
@@ -34,7 +35,7 @@ pub use problem::{Problem, in_words};
 pub use refusal::Refusal;
 pub use report_page::ReportPage;
 pub use tls::{install_crypto_provider, tls_config, trusted_certificates};
-pub use tls_files::{CertificateFiles, TlsFileError, TlsFiles, TlsKeys};
+pub use tls_files::TlsFileError;
 
 use crate::config::Secret;
 use address::{authorization, base_url, is_loopback};
@@ -218,6 +219,18 @@ impl Client {
         let way = Arc::new(RwLock::new(Way::new(&base, &tls_files, limit)?));
         let authorization = Arc::new(RwLock::new(authorization(credentials)?));
         Ok(Self { way, base, tls_files, authorization, timeout: limit })
+    }
+
+    /// The same before the files can be read, which [`Client::renew`] then does: nothing of them is
+    /// trusted or presented until then.
+    pub fn with_tls_later(
+        url: &str,
+        credentials: &Credentials,
+        tls_files: TlsFiles,
+        limit: Duration,
+    ) -> Result<Self, ClientError> {
+        let client = Self::new(url, credentials, limit)?;
+        Ok(Self { tls_files, ..client })
     }
 
     /// Looks at the files of TLS again. True when something else stands in them: connections from

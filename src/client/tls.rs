@@ -3,7 +3,8 @@
 //! it presents, which is theirs alone.
 
 use super::ClientError;
-use super::tls_files::{TlsContent, TlsFiles};
+use super::tls_files::TlsContent;
+use crate::config::TlsFiles;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};

@@ -7,7 +7,7 @@
 //! Invariants: certificate and key belong together; no error and no `Debug` holds what stands in a
 //! file.
 
-use crate::config::{Settings, read_file};
+use crate::config::{CertificateFiles, Settings, TlsFiles, TlsKeys, read_file};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -56,35 +56,6 @@ enum Fault {
     OtherKey(PathBuf),
 }
 
-/// Where the files are.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// Authorities to trust beside the system's.
-    pub ca_file: Option<PathBuf>,
-    /// The certificate to present.
-    pub certificate: Option<CertificateFiles>,
-}
-
-/// A certificate and its private key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateFiles {
-    /// The certificate, and behind it those of the authorities between it and a known one.
-    pub cert_file: PathBuf,
-    /// Its private key, without a passphrase.
-    pub key_file: PathBuf,
-}
-
-/// The keys of the configuration that name the files.
-#[derive(Debug, Clone, Copy)]
-pub struct TlsKeys {
-    /// Of the authorities.
-    pub ca_file: &'static str,
-    /// Of the certificate.
-    pub cert_file: &'static str,
-    /// Of its private key.
-    pub key_file: &'static str,
-}
-
 /// What stands in the files.
 #[derive(Default)]
 pub(super) struct TlsContent {
@@ -97,21 +68,12 @@ pub(super) struct TlsContent {
 type Read<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
 impl TlsFiles {
-    /// The files that a mode's configuration names. What is wrong with them is recorded there, each
-    /// by its key: a daemon that starts with files that it cannot use would present nothing.
-    pub fn from_settings(settings: &mut Settings, keys: &TlsKeys, read: Read<'_>) -> Self {
-        settings.needs(keys.cert_file, keys.key_file);
-        settings.needs(keys.key_file, keys.cert_file);
-        let pair = (settings.path(keys.cert_file), settings.path(keys.key_file));
-        let certificate = match pair {
-            (Some(cert_file), Some(key_file)) => Some(CertificateFiles { cert_file, key_file }),
-            _ => None,
-        };
-        let files = Self { ca_file: settings.path(keys.ca_file), certificate };
+    /// Records what is wrong with the files, each by its key: a daemon that starts with files that it
+    /// cannot use would present nothing.
+    pub fn check(&self, settings: &mut Settings, keys: &TlsKeys, read: Read<'_>) {
         // Both halves by themselves, so that all that is wrong is told at once.
-        for (ca_file, certificate) in
-            [(files.ca_file.clone(), None), (None, files.certificate.clone())]
-        {
+        let halves = [(self.ca_file.clone(), None), (None, self.certificate.clone())];
+        for (ca_file, certificate) in halves {
             if let Err(error) = (Self { ca_file, certificate }).read_by(read) {
                 let key = match error.role {
                     Role::Authorities => keys.ca_file,
@@ -121,12 +83,6 @@ impl TlsFiles {
                 settings.refuse(key, error.to_string());
             }
         }
-        files
-    }
-
-    /// Whether there are any.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
     }
 
     /// Reads them from the disk.

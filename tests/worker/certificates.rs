@@ -228,3 +228,25 @@ async fn a_start_without_readable_files_is_a_mistake_of_the_configuration() {
     assert!(said.contains("own.pem cannot be read: No such file"), "{said}");
     assert_eq!(worker.ends().await, Some(2));
 }
+
+#[tokio::test]
+async fn inv_17_device_that_ran_before_starts_without_readable_files_and_takes_them_when_they_come()
+{
+    let (log, _hearing) = Log::hear();
+    let site = Site::new().await;
+    let first = site.issue();
+    let worker = site.world.worker_on(engine());
+    site.presents(&first).await;
+    let accepted = site.world.folder.path().join("data/accepted.json");
+    until("a state is accepted", || async { accepted.exists() }).await;
+    worker.stop().await;
+    // A power cut in the middle of a renewal.
+    std::fs::write(&site.files.key, "").expect("written");
+    let worker = site.world.worker_on(engine());
+    until("it is told", || async { !log.lines("certificate files cannot be used").is_empty() })
+        .await;
+    assert!(worker.is_alive());
+    let second = site.issue();
+    site.presents(&second).await;
+    worker.stop().await;
+}

@@ -120,7 +120,8 @@ pub(super) fn resolve(flags: Flags, environment: &Environment) -> Result<Config,
         }
     };
     let (mut asker, mut asker_source) = asker(&mut settings);
-    let mut tls = TlsFiles::from_settings(&mut settings, &TLS, &read_file);
+    let mut tls = TlsFiles::from_settings(&mut settings, &TLS);
+    tls.check(&mut settings, &TLS, &read_file);
     let mut login_elsewhere = None;
     if let Some((_, login)) = &login
         && login.url.trim_end_matches('/') == url

@@ -38,7 +38,10 @@ impl CertificateWatch {
             Err(error) => {
                 let reason = error.source().unwrap_or(&error).to_string();
                 if told.as_ref() != Some(&reason) {
-                    warn!(reason, "certificate files cannot be used; those read before serve on");
+                    warn!(
+                        reason,
+                        "certificate files cannot be used; what was read of them before serves on"
+                    );
                     *told = Some(reason);
                 }
             }

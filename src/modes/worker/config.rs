@@ -6,14 +6,18 @@
 //! `reporting_fail_hard` is read and checked but has no field: in the original it let a failure of
 //! reporting stop the device's workloads, and here reporting never does.
 
-use crate::client::{TlsFiles, TlsKeys};
 use crate::config::{
-    ConfigError, Credentials, Environment, Inputs, Kafka, Secret, Settings, tables,
+    ConfigError, Credentials, Environment, Inputs, Kafka, Secret, Settings, TlsFiles, TlsKeys,
+    tables,
 };
 use crate::model::Name;
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
+
+/// The file below the data folder that holds the accepted state; there once a device has run.
+#[cfg(feature = "daemon")]
+pub(super) const ACCEPTED: &str = "accepted.json";
 
 /// The keys of what is trusted and presented in TLS.
 const TLS: TlsKeys = TlsKeys {
@@ -81,7 +85,13 @@ impl Config {
         let mut settings = Settings::load(&tables::WORKER, inputs)?;
         let manager_url = manager_url(&mut settings);
         let manager_credentials = manager_credentials(&mut settings);
-        let manager_tls = TlsFiles::from_settings(&mut settings, &TLS, inputs.read);
+        let manager_tls = TlsFiles::from_settings(&mut settings, &TLS);
+        // Whoever sets a device up is told of files that cannot be used. A device that ran before
+        // starts with what it has: nobody is there to mend a file that a power cut left empty.
+        #[cfg(feature = "daemon")]
+        if !settings.path("data_dir").is_some_and(|folder| folder.join(ACCEPTED).exists()) {
+            manager_tls.check(&mut settings, &TLS, inputs.read);
+        }
         if manager_url.as_ref().is_some_and(|url| url.scheme() != "https") {
             refuse_unused_certificate(&mut settings);
         }

@@ -178,7 +178,12 @@ fn registries(config: &Config) -> Registries {
 /// Who asks is the identity's.
 fn client(config: &Config) -> Result<Client, ClientError> {
     let (url, files) = (config.manager_url.as_str(), config.manager_tls.clone());
-    let client = Client::with_tls(url, &Credentials::None, files, config.request_timeout)?;
+    let (none, limit) = (Credentials::None, config.request_timeout);
+    let client = match Client::with_tls(url, &none, files.clone(), limit) {
+        // Told by whoever looks at them before each check-in; what is on disk runs until then.
+        Err(ClientError::TlsFile(_)) => Client::with_tls_later(url, &none, files, limit)?,
+        client => client?,
+    };
     if client.is_in_clear() {
         warn!(
             manager = client.url(),

@@ -6,6 +6,7 @@
 //! as none, which touches no container; nothing is written unless it changed, because flash wears
 //! out.
 
+use super::config::ACCEPTED;
 use super::credential::Credentials;
 use crate::model::Desired;
 use crate::reconcile::Memory;
@@ -18,7 +19,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::{info, warn};
 
-const ACCEPTED: &str = "accepted.json";
 const MEMORY: &str = "memory.json";
 const CREDENTIAL: &str = "credential.json";
 const LOCK: &str = "worker.lock";
