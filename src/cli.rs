@@ -16,12 +16,18 @@ pub enum Invocation {
     Reporter(Given),
     /// `nebula ctl`
     Ctl(Ctl),
+    /// `nebula health`
+    Health,
 }
 
 /// The whole command line, for help and completions too.
 pub fn command() -> Command {
     let ctl = Ctl::augment_args(Command::new("ctl"))
         .about("Manage apps, cron jobs and device groups, who may, and the manager itself");
+    // No mode, and nothing for people: an image's health check types it.
+    let health = Command::new("health").hide(true).about(
+        "Exits with 0 when the mode that runs as process 1 of this container is well, else with 1",
+    );
     Command::new("nebula")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Runs Docker apps on fleets of devices")
@@ -34,6 +40,7 @@ pub fn command() -> Command {
         .subcommand(mode(&tables::WORKER))
         .subcommand(mode(&tables::REPORTER))
         .subcommand(ctl)
+        .subcommand(health)
 }
 
 /// Reads the command line. An error carries its own words and exit code; help is one too.
@@ -43,6 +50,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         Some(("manager", of_mode)) => Ok(Invocation::Manager(given(&tables::MANAGER, of_mode))),
         Some(("worker", of_mode)) => Ok(Invocation::Worker(given(&tables::WORKER, of_mode))),
         Some(("reporter", of_mode)) => Ok(Invocation::Reporter(given(&tables::REPORTER, of_mode))),
+        Some(("health", _)) => Ok(Invocation::Health),
         Some((_, of_mode)) => Ctl::from_arg_matches(of_mode).map(Invocation::Ctl),
         None => Err(command().error(clap::error::ErrorKind::MissingSubcommand, "which mode?")),
     }

@@ -1,7 +1,8 @@
 //! Nebula runs Docker apps on fleets. The modules in reading order:
 //!
 //! [`model`] the nouns; [`reconcile`] the pure planner; then what touches the world: `config`,
-//! `engine`, `store`, `client`, `bus`, `monitoring`; `modes`, what the binary can be; and `cli`, its command line.
+//! `engine`, `store`, `client`, `bus`, `monitoring`; `modes`, what the binary can be; `run_as`, who the process is; `cli`, its
+//! command line; and `health`, which asks another process of the same binary.
 
 pub mod model;
 pub mod reconcile;
@@ -16,9 +17,13 @@ pub mod client;
 pub mod config;
 #[cfg(feature = "daemon")]
 pub mod engine;
+#[cfg(feature = "daemon")]
+pub mod health;
 #[cfg(feature = "config")]
 pub mod modes;
 #[cfg(feature = "daemon")]
 pub mod monitoring;
+#[cfg(feature = "daemon")]
+pub mod run_as;
 #[cfg(feature = "daemon")]
 pub mod store;

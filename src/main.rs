@@ -1,13 +1,16 @@
 //! Parse, run the mode, print one error chain, exit with its code.
 
 use nebula::cli::{self, Invocation};
-use nebula::config::{ConfigError, Environment, FILES, Given, Inputs, environment, read_file};
+use nebula::config::{Environment, Given, Inputs, environment};
 use nebula::engine::DockerEngine;
+use nebula::health;
 use nebula::modes::ctl::{self, Ctl};
 use nebula::modes::{manager, reporter, worker};
+use nebula::monitoring::notify;
+use nebula::run_as::leave_root;
 use std::error::Error;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
@@ -35,10 +38,30 @@ fn main() -> ExitCode {
         Invocation::Worker(given) => run_worker(&given, &environment),
         Invocation::Reporter(given) => run_reporter(&given, &environment),
         Invocation::Ctl(ctl) => run_ctl(ctl, &environment),
+        Invocation::Health => run_health(&environment),
+    }
+}
+
+/// Exits with 1 for whatever is wrong: container engines know no other failure of a health check.
+fn run_health(environment: &Environment) -> ExitCode {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(FAILED, &error),
+    };
+    match runtime.block_on(health::check(environment, &hostname())) {
+        Ok(mode) => {
+            // Nobody has to read it.
+            let _ = writeln!(std::io::stdout(), "the {mode} is well");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(FAILED, &error),
     }
 }
 
 fn run_ctl(ctl: Ctl, environment: &Environment) -> ExitCode {
+    if let Err(error) = leave_root(environment, None) {
+        return fail(MISUSED, &error);
+    }
     let mut runtime = if ctl.wants_every_core() {
         Builder::new_multi_thread()
     } else {
@@ -51,24 +74,29 @@ fn run_ctl(ctl: Ctl, environment: &Environment) -> ExitCode {
 }
 
 fn run_manager(given: &Given, environment: &Environment) -> ExitCode {
-    let config = match configure(given, environment, manager::Config::load) {
+    let config = match given.load(environment, manager::Config::load) {
         Ok(config) => config,
         Err(error) => return fail(MISUSED, &error),
     };
-    log_to_stderr();
+    if let Err(code) = begin(environment, Some(&config.data_dir)) {
+        return code;
+    }
     // Many connections and the store's blocking calls: every core.
     serve(&mut Builder::new_multi_thread(), async |shutdown| {
         let manager::Stores { store, reports } = manager::open_stores(&config).await?;
         let limits = manager::Limits::default();
         let dependencies = manager::Dependencies { store, reports, limits };
-        Ok(manager::run(config, dependencies, |_| {}, shutdown).await?)
+        let watched = tokio::spawn(notify::watchdog(|| true));
+        manager::run(config, dependencies, |_| notify::ready(), shutdown).await?;
+        watched.abort();
+        Ok(())
     })
 }
 
 fn run_worker(given: &Given, environment: &Environment) -> ExitCode {
-    let hostname = gethostname::gethostname().to_string_lossy().into_owned();
+    let hostname = hostname();
     let load = |inputs: &Inputs<'_>| worker::Config::load(inputs, &hostname);
-    let config = match configure(given, environment, load) {
+    let config = match given.load(environment, load) {
         Ok(config) => config,
         Err(error) => return fail(MISUSED, &error),
     };
@@ -81,30 +109,36 @@ fn run_worker(given: &Given, environment: &Environment) -> ExitCode {
 }
 
 fn run_reporter(given: &Given, environment: &Environment) -> ExitCode {
-    let config = match configure(given, environment, reporter::Config::load) {
+    let config = match given.load(environment, reporter::Config::load) {
         Ok(config) => config,
         Err(error) => return fail(MISUSED, &error),
     };
-    log_to_stderr();
+    if let Err(code) = begin(environment, None) {
+        return code;
+    }
     // Reports are read as what they say beside those that are written: every core.
     serve(&mut Builder::new_multi_thread(), async |shutdown| {
         let dependencies = reporter::Dependencies { store: reporter::open_store(&config)? };
-        Ok(reporter::run(config, dependencies, |_| {}, shutdown).await?)
+        let watched = tokio::spawn(notify::watchdog(|| true));
+        reporter::run(config, dependencies, |_| notify::ready(), shutdown).await?;
+        watched.abort();
+        Ok(())
     })
 }
 
-fn configure<T>(
-    given: &Given,
-    environment: &Environment,
-    load: impl FnOnce(&Inputs<'_>) -> Result<T, ConfigError>,
-) -> Result<T, ConfigError> {
-    load(&Inputs {
-        flags: &given.flags,
-        environment,
-        config: given.config.as_deref(),
-        files: &FILES.map(PathBuf::from),
-        read: &read_file,
-    })
+/// What a daemon that may leave root does before anything else: threads keep the user that they
+/// began with.
+fn begin(environment: &Environment, folder: Option<&Path>) -> Result<(), ExitCode> {
+    let left = leave_root(environment, folder).map_err(|error| fail(MISUSED, &error))?;
+    log_to_stderr();
+    if let Some(run_as) = left {
+        tracing::info!(user = %run_as, "root is left, as NEBULA_RUN_AS says");
+    }
+    Ok(())
+}
+
+fn hostname() -> String {
+    gethostname::gethostname().to_string_lossy().into_owned()
 }
 
 /// Runs a daemon until a signal: the first drains it, the second ends it at once.
@@ -142,6 +176,7 @@ fn drain_on_signal(shutdown: CancellationToken) -> std::io::Result<()> {
             }
             if is_first {
                 tracing::info!("shutting down; a second signal ends it at once");
+                notify::stopping();
                 shutdown.cancel();
             } else {
                 std::process::exit(i32::from(FAILED));

@@ -3,7 +3,8 @@
 //! What it is not: it checks no value. A flag's text goes through the same check as the
 //! environment's, so that both are refused in the same words.
 
-use super::inputs::Flags;
+use super::error::ConfigError;
+use super::inputs::{Environment, FILES, Flags, Inputs, read_file};
 use super::key::{Key, Kind, Table};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
@@ -16,6 +17,23 @@ pub struct Given {
     pub config: Option<PathBuf>,
     /// The keys' flags.
     pub flags: Flags,
+}
+
+impl Given {
+    /// Makes a mode's configuration of this, of the environment, and of this machine's files.
+    pub fn load<T>(
+        &self,
+        environment: &Environment,
+        load: impl FnOnce(&Inputs<'_>) -> Result<T, ConfigError>,
+    ) -> Result<T, ConfigError> {
+        load(&Inputs {
+            flags: &self.flags,
+            environment,
+            config: self.config.as_deref(),
+            files: &FILES.map(PathBuf::from),
+            read: &read_file,
+        })
+    }
 }
 
 /// The subcommand of a mode: `--config`, a flag for each key, and `KEY-file` for each secret.

@@ -7,10 +7,10 @@ use super::body::{Speaker, answering_to, body};
 use super::layers::{Layers, TooLarge};
 use super::summary::Ours;
 use super::{ContainerEngine, EngineError, RegistryAuth, RegistryLogin};
-use super::{disk, layers, patience, summary};
+use super::{disk, layers, own, patience, summary};
 use crate::model::{
     ContainerSpec, ContainerState, Health, ImageReference, MANAGED_LABEL, MANAGED_VALUE, Machine,
-    Observed, ObservedContainer, ObservedImage, ObservedRun,
+    Observed, ObservedContainer, ObservedImage, ObservedRun, WorkerContainer,
 };
 use async_trait::async_trait;
 use bollard::auth::DockerCredentials;
@@ -73,6 +73,8 @@ struct Connection {
     /// The folder in which Docker keeps everything, as Docker sees it.
     root: String,
     version: String,
+    /// The id of the container in which this process runs, if it does.
+    own: Option<String>,
 }
 
 /// What the list of containers tells.
@@ -82,6 +84,7 @@ struct Found {
     runs: Vec<ObservedRun>,
     /// The images of all containers, ours or not.
     used_images: BTreeSet<String>,
+    worker: Option<WorkerContainer>,
 }
 
 impl DockerEngine {
@@ -119,7 +122,8 @@ impl DockerEngine {
         let machine = Machine { cores, memory_mb: memory >> 20 };
         let root = info.docker_root_dir.unwrap_or_default();
         let version = version.version.unwrap_or_default();
-        Ok(Connection { docker, speaker: Speaker { api, machine }, root, version })
+        let own = own::container_id();
+        Ok(Connection { docker, speaker: Speaker { api, machine }, root, version, own })
     }
 
     fn open(&self) -> Result<Docker, EngineError> {
@@ -174,10 +178,14 @@ impl DockerEngine {
     }
 
     /// The containers of apps and of cron jobs, and the images of all.
-    async fn containers(&self, docker: &Docker) -> Result<Found, EngineError> {
+    async fn containers(&self, docker: &Docker, own: Option<&str>) -> Result<Found, EngineError> {
         let mut found = Found::default();
         for summary in self.list_all(docker).await? {
             found.used_images.extend(summary.image_id.clone());
+            if own.is_some() && summary.id.as_deref() == own {
+                found.worker = summary::worker(summary);
+                continue;
+            }
             match summary::observed(summary) {
                 Some(Ours::Replica(replica)) => found.replicas.push(replica),
                 Some(Ours::Run(run)) => found.runs.push(run),
@@ -314,16 +322,16 @@ impl DockerEngine {
 #[async_trait]
 impl ContainerEngine for DockerEngine {
     async fn observe(&self) -> Result<Observed, EngineError> {
-        let Connection { docker, speaker, root, .. } = self.connection().await?;
+        let Connection { docker, speaker, root, own, .. } = self.connection().await?;
         let (found, networks, images) = tokio::try_join!(
-            self.containers(&docker),
+            self.containers(&docker, own.as_deref()),
             self.networks(&docker),
             self.images(&docker)
         )?;
         let machine = speaker.machine;
-        let Found { replicas, runs, used_images } = found;
+        let Found { replicas: containers, runs, used_images, worker } = found;
         let disk = disk::of(&self.address, &root);
-        Ok(Observed { containers: replicas, runs, networks, images, used_images, disk, machine })
+        Ok(Observed { containers, runs, networks, images, used_images, disk, machine, worker })
     }
 
     async fn changes(&self) -> Result<BoxStream<'static, Result<(), EngineError>>, EngineError> {

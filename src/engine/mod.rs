@@ -12,6 +12,7 @@ mod disk;
 mod docker;
 mod fake;
 mod layers;
+mod own;
 mod patience;
 mod summary;
 

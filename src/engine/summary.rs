@@ -2,7 +2,7 @@
 
 use crate::model::{
     ContainerState, Health, HostPort, Labels, ObservedContainer, ObservedImage, ObservedRun,
-    Protocol, RunLabels, RunResult,
+    Protocol, RunLabels, RunResult, WorkerContainer,
 };
 use bollard::models::{
     ContainerState as InspectedState, ContainerSummary, ContainerSummaryHealthStatusEnum,
@@ -20,15 +20,8 @@ pub(super) enum Ours {
 
 /// A container of ours, or none when it is not.
 pub(super) fn observed(summary: ContainerSummary) -> Option<Ours> {
+    let name = name(&summary);
     let labels = summary.labels.unwrap_or_default();
-    // A container can have several names, by links; its own has one slash only.
-    let names = summary.names.unwrap_or_default();
-    let name = names
-        .iter()
-        .filter_map(|name| name.strip_prefix('/'))
-        .find(|name| !name.contains('/'))
-        .unwrap_or_default()
-        .to_owned();
     let state = summary.state.map_or(ContainerState::Unknown, state);
     let networks = summary.network_settings.and_then(|settings| settings.networks);
     let networks = networks.unwrap_or_default().into_keys().collect();
@@ -57,6 +50,17 @@ pub(super) fn observed(summary: ContainerSummary) -> Option<Ours> {
         verdict_ms: None,
         restarts: 0,
     }))
+}
+
+/// The worker's own container.
+pub(super) fn worker(summary: ContainerSummary) -> Option<WorkerContainer> {
+    Some(WorkerContainer { name: name(&summary), id: summary.id? })
+}
+
+/// A container can have several names, by links; its own has one slash only.
+fn name(summary: &ContainerSummary) -> String {
+    let names = summary.names.iter().flatten().filter_map(|name| name.strip_prefix('/'));
+    names.into_iter().find(|name| !name.contains('/')).unwrap_or_default().to_owned()
 }
 
 /// A port of the device that is bound. All addresses are told as one that no device has.

@@ -73,6 +73,7 @@ pub use mount::{MappedDevice, Volume};
 pub use name::{MAX_NAME_LENGTH, Name, NameError, NetworkName};
 pub use observed::{
     ContainerState, Health, Observed, ObservedContainer, ObservedImage, ObservedRun, RunResult,
+    WorkerContainer,
 };
 pub use port::{HostPort, PortMapping, Protocol, StartingPorts};
 pub use presented::Presented;

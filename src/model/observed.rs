@@ -25,6 +25,9 @@ pub struct Observed {
     pub disk: Option<Disk>,
     /// The device's size.
     pub machine: Machine,
+    /// The container in which the worker itself runs; none when it runs outside of any. It is in no
+    /// other list, whatever its labels say, so that no plan can touch it.
+    pub worker: Option<WorkerContainer>,
 }
 
 impl Observed {
@@ -32,6 +35,15 @@ impl Observed {
     pub fn image(&self, familiar: &str) -> Option<&ObservedImage> {
         self.images.iter().find(|image| image.names.contains(familiar))
     }
+}
+
+/// The worker's own container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerContainer {
+    /// The engine's id for it.
+    pub id: String,
+    /// Its name, without Docker's leading slash.
+    pub name: String,
 }
 
 /// One image.

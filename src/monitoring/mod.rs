@@ -1,10 +1,16 @@
 //! How other programs look at a daemon: is it alive, can it do its work, what has it counted.
 //!
-//! What it is: what modes share of it, and a small server for a mode that has no other. What it is
+//! What it is: what modes share of it, a small server for a mode that has no other ([`serve`]), the
+//! question of `nebula health` ([`Place`]), and what a service manager is told ([`notify`]). What it is
 //! not: authenticated. Everything here is cheap however often it is asked, and holds no secret.
 
+mod ask;
+mod listener;
+pub mod notify;
 mod process;
 
+pub use ask::{AskError, Place};
+pub use listener::Listener;
 pub use process::registry as process_registry;
 
 use async_trait::async_trait;
@@ -21,7 +27,7 @@ use serde_json::{Map, Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -51,13 +57,18 @@ pub trait Monitored: Send + Sync {
     /// What it needs for its work, by name, and whether it has it.
     async fn needs(&self) -> Vec<(&'static str, bool)>;
 
+    /// Whether its own loop goes on, whatever it lacks; answering alone says so of most.
+    fn is_alive(&self) -> bool {
+        true
+    }
+
     /// What it has counted, in the `OpenMetrics` text form.
     fn metrics(&self) -> String;
 }
 
 /// Answers `GET /healthz`, `/readyz` and `/metrics` until the signal.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Listener,
     monitored: Arc<dyn Monitored>,
     shutdown: CancellationToken,
 ) {
@@ -67,8 +78,8 @@ pub async fn serve(
         tokio::select! {
             () = shutdown.cancelled() => return,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = listener.accept(), if has_room => match accepted {
-                Ok((stream, _)) => {
+            accepted = listener.next(), if has_room => match accepted {
+                Ok(stream) => {
                     connections.spawn(answer(stream, Arc::clone(&monitored)));
                 }
                 Err(error) => {
@@ -80,7 +91,10 @@ pub async fn serve(
     }
 }
 
-async fn answer(stream: TcpStream, monitored: Arc<dyn Monitored>) {
+async fn answer<S>(stream: S, monitored: Arc<dyn Monitored>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |request| {
         let monitored = Arc::clone(&monitored);
         async move { Ok::<_, Infallible>(reply(&request, &*monitored).await) }
@@ -96,7 +110,11 @@ async fn reply(request: &Request<Incoming>, monitored: &dyn Monitored) -> Respon
         return json_reply(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": "only GET" }));
     }
     match request.uri().path() {
-        "/healthz" => json_reply(StatusCode::OK, &json!({ "alive": true })),
+        "/healthz" => {
+            let is_alive = monitored.is_alive();
+            let status = if is_alive { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            json_reply(status, &json!({ "alive": is_alive }))
+        }
         "/readyz" => {
             let needs = monitored.needs().await;
             let is_ready = needs.iter().all(|(_, has)| *has);

@@ -164,6 +164,14 @@ pub enum Reason {
         /// The name.
         name: String,
     },
+    /// The worker runs in a container that has the name.
+    #[error(
+        "the name `{name}` is that of the container in which this worker runs, which it leaves alone; give that one another name"
+    )]
+    HeldByWorker {
+        /// The name.
+        name: String,
+    },
     /// Docker says a word that this version does not know.
     #[error("container `{name}` is in an unknown state")]
     UnknownState {

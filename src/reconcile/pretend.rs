@@ -9,7 +9,7 @@ use super::{Action, Step};
 use crate::model::{
     ContainerSpec, ContainerState, Disk, Health, HostPort, Labels, Machine, Observed,
     ObservedContainer, ObservedImage, ObservedRun, PortMapping, RestartPolicy, RunLabels,
-    RunResult,
+    RunResult, WorkerContainer,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,6 +58,8 @@ pub struct World {
     runs: Vec<Run>,
     /// Containers without our label: name and device ports. They are never touched.
     pub foreign: Vec<(String, BTreeSet<HostPort>)>,
+    /// The worker's own container. It is never touched either.
+    pub worker: Option<WorkerContainer>,
     /// Networks by name.
     pub networks: BTreeSet<String>,
     /// Images on the device: familiar names with the id of the image that has each.
@@ -98,6 +100,7 @@ impl World {
             used_images: self.used_images().into_iter().collect(),
             disk: self.disk,
             machine,
+            worker: self.worker.clone(),
         }
     }
 
@@ -286,7 +289,8 @@ impl World {
     fn name_is_free(&self, name: &str) -> Result<(), String> {
         let ours = self.containers.iter().any(|c| c.observed.name == name)
             || self.runs.iter().any(|run| run.observed.name == name);
-        if ours || self.foreign.iter().any(|(taken, _)| taken == name) {
+        let is_workers = self.worker.as_ref().is_some_and(|worker| worker.name == name);
+        if ours || is_workers || self.foreign.iter().any(|(taken, _)| taken == name) {
             return Err(format!("the container name {name} is already in use"));
         }
         Ok(())

@@ -183,7 +183,11 @@ impl<'a> Slot<'a> {
     /// be removed before the name is used is passed over.
     fn free_name(&self, observed: &Observed, removed_id: Option<&str>) -> String {
         let is_taken = |name: &str| {
-            observed.containers.iter().any(|c| c.name == name && Some(c.id.as_str()) != removed_id)
+            observed.worker.as_ref().is_some_and(|worker| worker.name == name)
+                || observed
+                    .containers
+                    .iter()
+                    .any(|c| c.name == name && Some(c.id.as_str()) != removed_id)
         };
         let mut name = self.app.container_name(self.replica);
         // Updates that follow one another quickly can leave one `-next` behind the other.
@@ -363,15 +367,21 @@ impl Planner<'_> {
         steps: &mut Steps,
     ) {
         let app = slot.app.app_name.as_str();
+        let observed = self.inputs.observed;
+        let is_workers = observed.worker.as_ref().is_some_and(|worker| worker.name == lasting);
         // A removal in this same plan comes before the renaming.
-        let is_held = |c: &&ObservedContainer| c.name == lasting && !steps.removes(&c.id);
-        let to = match self.inputs.observed.containers.iter().find(is_held) {
-            None => lasting,
-            Some(_) if new.name.starts_with(&format!("{lasting}{NEXT}")) => {
-                let reason = Reason::NameHeld { name: lasting };
-                return self.plan.hold(app, Some(slot.replica), reason);
-            }
-            Some(_) => slot.free_name(self.inputs.observed, None),
+        let is_held = |c: &ObservedContainer| c.name == lasting && !steps.removes(&c.id);
+        let to = if !is_workers && !observed.containers.iter().any(is_held) {
+            lasting
+        } else if new.name.starts_with(&format!("{lasting}{NEXT}")) {
+            let reason = if is_workers {
+                Reason::HeldByWorker { name: lasting }
+            } else {
+                Reason::NameHeld { name: lasting }
+            };
+            return self.plan.hold(app, Some(slot.replica), reason);
+        } else {
+            slot.free_name(observed, None)
         };
         let subject = format!("rename {}", new.id);
         match self.gate(app, &subject) {

@@ -282,6 +282,7 @@ fn state_of(reason: &Reason) -> Option<DeviceState> {
         | Reason::PortsDoNotFit { .. }
         | Reason::TooManyReplicas { .. }
         | Reason::NameHeld { .. }
+        | Reason::HeldByWorker { .. }
         | Reason::UnknownState { .. }
         | Reason::Unreadable { .. }
         | Reason::ClockNotSet => DeviceState::Held,

@@ -27,11 +27,15 @@ pub use sqlite::{DATABASE_FILE, OpenError, SqliteStore};
 
 use crate::model::{App, AppHistory, Author, CronJob, DeviceGroup, Revision, User, UserGroup};
 use async_trait::async_trait;
+use sqlite::open::LOCK_FILE;
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use transfer::{Exported, Import, Imported};
+
+/// The files by which a folder is known to be a manager's.
+pub const DATA_FILES: [&str; 4] = [LOCK_FILE, DATABASE_FILE, KEPT_FILE, reports::REPORTS_FILE];
 
 /// What a write did.
 #[derive(Debug, Clone, PartialEq)]

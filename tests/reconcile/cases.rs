@@ -14,6 +14,7 @@
 //!              same id and spec); legacy (made by the original)
 //!     STATE    created running starting healthy unhealthy paused restarting exited removing dead
 //!              unknown
+//! worker NAME                      the container in which the worker itself runs
 //! networks a b                     what the device has; `bridge extra host nebula none` if not said
 //! images a b                       likewise; every app's image if not said
 //! not fetched APP                  no pull of this version is remembered; remembered if not said
@@ -37,7 +38,7 @@
 use crate::support::{START_MS, answer, app, readable, with};
 use nebula::model::{
     App, AppVersion, ContainerState, Desired, Disk, Health, HostPort, Machine, Observed,
-    ObservedContainer, ObservedImage, SpecHash, Uid,
+    ObservedContainer, ObservedImage, SpecHash, Uid, WorkerContainer,
 };
 use nebula::reconcile::pretend::World as PretendedWorld;
 use nebula::reconcile::{Busy, Inputs, Memory, Policy, check, plan};
@@ -312,6 +313,10 @@ fn read_observed(lines: &[&str], apps: &BTreeMap<&str, &App>) -> Observed {
         used_images: used.collect(),
         disk,
         machine,
+        worker: after(lines, "worker ").next().map(|name| WorkerContainer {
+            id: "id of the worker".to_owned(),
+            name: name.to_owned(),
+        }),
     }
 }
 

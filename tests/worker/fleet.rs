@@ -10,30 +10,30 @@ use std::process::Stdio;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
-const PASSWORD: &str = "of-the-fleet";
+pub(crate) const PASSWORD: &str = "of-the-fleet";
 /// The check-in time of the device, in seconds: it is away after three of them and fifteen more.
 const CHECK_IN: &str = "1";
 
 /// A manager, a device, and by which way the device reports.
-struct Fleet {
+pub(crate) struct Fleet {
     // Dropped in this order: the device before what it reports to.
     worker: Child,
     _others: Vec<Child>,
-    manager: SocketAddr,
+    pub(crate) manager: SocketAddr,
     environment: Vec<(String, String)>,
-    world: World,
+    pub(crate) world: World,
 }
 
 /// What a command said.
-struct Said {
+pub(crate) struct Said {
     code: Option<i32>,
-    out: String,
+    pub(crate) out: String,
     err: String,
 }
 
 impl Fleet {
     /// Reports go straight to a manager with an embedded store.
-    async fn embedded() -> Self {
+    pub(crate) async fn embedded() -> Self {
         Self::start(&[], &[]).await
     }
 
@@ -104,7 +104,7 @@ impl Fleet {
     }
 
     /// One that must succeed.
-    async fn does(&self, arguments: &[&str]) -> Said {
+    pub(crate) async fn does(&self, arguments: &[&str]) -> Said {
         let said = self.ctl(arguments).await;
         assert_eq!(said.code, Some(0), "{arguments:?}: {}\n{}", said.out, said.err);
         said
@@ -120,12 +120,12 @@ impl Fleet {
     }
 
     /// The device, as the manager knows it.
-    async fn device(&self) -> Option<Value> {
+    pub(crate) async fn device(&self) -> Option<Value> {
         let said = self.ctl(&["-o", "json", "devices", "info", "till-7"]).await;
         (said.code == Some(0)).then(|| serde_json::from_str(&said.out).expect("JSON"))
     }
 
-    async fn is(&self, state: &str) -> Value {
+    pub(crate) async fn is(&self, state: &str) -> Value {
         until_within(PATIENCE, &format!("the device is {state}"), async || {
             self.device().await.filter(|device| device["state"] == state)
         })
@@ -134,7 +134,7 @@ impl Fleet {
 }
 
 /// An address at which nobody listens.
-async fn free_address() -> SocketAddr {
+pub(crate) async fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     listener.local_addr().expect("an address")
 }

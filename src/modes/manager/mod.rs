@@ -46,6 +46,7 @@ pub use config::Config;
 pub use limits::Limits;
 pub use tls::TlsError;
 
+use crate::monitoring::Place;
 use crate::store::reports::{
     MAX_REPORTS_BYTES, MongoReports, ReportStore, Retention, SqliteReports,
 };
@@ -115,6 +116,11 @@ pub struct Stores {
     pub store: Arc<dyn Store>,
     /// Of reports.
     pub reports: Arc<dyn ReportStore>,
+}
+
+/// Where a manager of this configuration is asked how it is.
+pub fn place(config: &Config) -> Place {
+    Place::Address { listen: config.listen, is_https: config.tls.is_some() }
 }
 
 /// The stores of the configuration. A database elsewhere need not be in reach yet.

@@ -20,7 +20,7 @@ mod write;
 pub use config::Config;
 
 use crate::bus::KafkaConfigError;
-use crate::monitoring;
+use crate::monitoring::{self, Place};
 use crate::store::MongoSettings;
 use crate::store::OpenError;
 use crate::store::reports::{MongoReports, ReportStore, Retention};
@@ -54,6 +54,11 @@ pub enum ReporterError {
 pub struct Dependencies {
     /// Where reports are kept.
     pub store: Arc<dyn ReportStore>,
+}
+
+/// Where a reporter of this configuration is asked how it is.
+pub fn place(config: &Config) -> Place {
+    Place::Address { listen: config.listen, is_https: false }
 }
 
 /// The store of the configuration. It need not be in reach yet.

@@ -7,6 +7,7 @@
 //! is not acted on before it has stayed older for long ([`judge`]); neither a failure nor the
 //! manager's clock changes anything but the wait and the log.
 
+use super::monitor::Monitor;
 use super::pace::{Ended, How, Next, Pace};
 use super::state::{Accepted, AcceptedFile};
 use super::trouble::{ClockWatch, Failure, Outage};
@@ -89,7 +90,7 @@ impl CheckIn {
     }
 
     /// Checks in until the shutdown, which ends a check-in that waits as well.
-    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+    pub(super) async fn run(mut self, monitor: &Monitor, shutdown: CancellationToken) {
         let mut next = Next::default();
         loop {
             let Some(()) = shutdown.run_until_cancelled(sleep(next.after)).await else { return };
@@ -103,6 +104,7 @@ impl CheckIn {
             next = self.pace.next(&ended, Instant::now(), rand::random_range(0.0..1.0));
             tell_limit(limit, self.pace.limit());
             self.asked.cancel();
+            monitor.checked_in();
         }
     }
 

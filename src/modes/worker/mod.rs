@@ -3,7 +3,7 @@
 //! The pass, in reading order: [`checkin`] learns the desired state from the manager, at the [`pace`]
 //! that the way to it allows, [`reconciler`] observes the engine, has the plan made by [`crate::reconcile`] and sees to it
 //! that [`execute`] carries it out. [`reports`] tells what was seen. [`state`] is what survives a restart; [`trouble`] is what is told of
-//! check-ins that fail.
+//! check-ins that fail; [`monitor`] is how others look at it.
 //!
 //! What it is not: it decides nothing about containers; that is the planner's.
 //!
@@ -14,6 +14,7 @@
 mod checkin;
 pub mod config;
 mod execute;
+mod monitor;
 pub mod pace;
 mod reconciler;
 pub mod registries;
@@ -23,11 +24,13 @@ mod ticker;
 mod trouble;
 
 pub use config::Config;
+pub use monitor::place;
 pub use state::StateError;
 
 use crate::bus::{Bus, KafkaBus, KafkaConfigError, ManagerBus};
 use crate::client::{Client, ClientError};
 use crate::engine::{ContainerEngine, RegistryAuth, RegistryLogin};
+use crate::monitoring::notify;
 use crate::reconcile::Policy;
 use config::ManagerCredentials;
 use registries::Registries;
@@ -88,16 +91,19 @@ pub async fn run(
         reconciler::Reconciler::new(engine.clone(), executor, policy, state.memory(), desired);
     let reporting = reports::run(settings, engine, bus, reconciler.seen(), shutdown.clone());
     let asked = checkin.asked();
-    let checking = checkin.run(shutdown.clone());
+    let monitor = monitor::Monitor::new();
+    let watching = monitor::watch(Arc::clone(&monitor), &config.data_dir, shutdown.clone());
+    let checking = checkin.run(&monitor, shutdown.clone());
     let reconciling = async {
         // What is kept may be older than what was last carried out: the disk was full, or an old
         // one was put in.
         let first_answer = timeout(FIRST_ANSWER_LIMIT, asked.cancelled());
         if shutdown.run_until_cancelled(first_answer).await.is_some() {
-            reconciler.run(shutdown.clone()).await;
+            notify::ready();
+            reconciler.run(&monitor, shutdown.clone()).await;
         }
     };
-    tokio::join!(checking, reconciling, reporting);
+    tokio::join!(checking, reconciling, reporting, watching);
     info!("worker stopped; its containers go on running");
     Ok(())
 }

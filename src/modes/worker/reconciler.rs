@@ -7,6 +7,7 @@
 use super::checkin::DesiredWatch;
 use super::execute::{Executor, Outcome, Work};
 use super::jittered;
+use super::monitor::Monitor;
 use super::reports::{Seen, SeenContainer, SeenWatch};
 use super::state::MemoryFile;
 use super::ticker::{self, Alarm};
@@ -98,7 +99,7 @@ impl Reconciler {
     }
 
     /// Reconciles until the shutdown.
-    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+    pub(super) async fn run(mut self, monitor: &Monitor, shutdown: CancellationToken) {
         let changed = Arc::new(Notify::new());
         let listening = listen(self.engine.clone(), changed.clone());
         let mut listening = std::pin::pin!(listening);
@@ -116,6 +117,7 @@ impl Reconciler {
                 () = shutdown.cancelled() => break,
                 look_again = self.pass() => look_again,
             };
+            monitor.passed();
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = &mut listening => {}

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub const DATABASE_FILE: &str = "nebula.db";
 /// The file whose lock says that a manager runs on this folder. It is a file of its own because
 /// closing any handle of the database file would drop `SQLite`'s own locks on it.
-const LOCK_FILE: &str = "nebula.lock";
+pub(in crate::store) const LOCK_FILE: &str = "nebula.lock";
 /// Says in the file's header that it is ours: `nebu` in ASCII.
 const APPLICATION_ID: i32 = 0x6e65_6275;
 /// How long a statement waits for a lock. Only a person's `sqlite3` holds one for long.
