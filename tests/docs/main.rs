@@ -3,7 +3,8 @@
 //!
 //! A page is `docs/**/*.md` or the README. The commands are those of its `console` blocks; `page`
 //! reads them, `pattern` compares what they print, `shell` is where they run, `run` is a page's
-//! whole run, `rules` is what holds for all pages at once, and `reference` are the generated ones. The
+//! whole run, `rules` is what holds for all pages at once, and `reference` are the
+//! generated ones, for which `process` starts what they are made from. The
 //! tests are found when the program starts (one a page), so it has a harness of its own; it takes
 //! the arguments of any other test program.
 //!
@@ -14,6 +15,8 @@
 
 mod page;
 mod pattern;
+mod process;
+mod reference;
 mod run;
 mod rules;
 mod shell;
@@ -24,11 +27,16 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut given = std::env::args().skip(1);
-    if given.next().as_deref() == Some(run::INSIDE) {
-        let page = given.next().unwrap_or_default();
-        return run::inside(&page);
+    match given.next().as_deref() {
+        Some(run::INSIDE) => {
+            let page = given.next().unwrap_or_default();
+            return run::told(run::inside(Path::new(&page)).map(|()| String::new()));
+        }
+        Some(reference::metrics::INSIDE) => return run::told(reference::metrics::page()),
+        _ => {}
     }
     let mut trials = rules::trials();
+    trials.extend(reference::trials());
     for path in pages() {
         if page::Page::read(&path).is_ok_and(|page| page.runs()) {
             trials.push(Trial::test(format!("page_{}", page::slug(&path)), move || {

@@ -4,6 +4,7 @@ use crate::page::{Block, Page, Typed};
 use crate::pattern;
 use crate::shell::{Seen, Shell};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -28,52 +29,52 @@ pub(crate) fn outside(path: &Path) -> Result<(), String> {
         hosts.extend(page.hosts);
         before = page.after;
     }
-    // In the order of `ORDER`, each once: services need others before them.
-    let mut ordered: Vec<&str> = Vec::new();
-    for service in ORDER {
-        if services.iter().any(|wanted| wanted == service) {
-            ordered.push(service);
-        }
-    }
-    if let Some(unknown) = services.iter().find(|wanted| !ORDER.contains(&wanted.as_str())) {
+    let services: Vec<&str> = services.iter().map(String::as_str).collect();
+    among(&services, &hosts.join(" "), &[INSIDE.as_ref(), path.as_os_str()]).map(drop)
+}
+
+/// Starts this program again among services, with these arguments. Returns what it prints.
+pub(crate) fn among(services: &[&str], hosts: &str, arguments: &[&OsStr]) -> Result<String, String> {
+    if let Some(unknown) = services.iter().find(|wanted| !ORDER.contains(wanted)) {
         return Err(format!("`{unknown}` is no service of a page"));
     }
+    // In the order of `ORDER`, each once: services need others before them.
+    let ordered = ORDER.into_iter().filter(|service| services.contains(service));
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let out = Command::new(crate::root().join("scripts/with-services"))
         .args(ordered)
         .args(["book", "--"])
         .arg(this)
-        .arg(INSIDE)
-        .arg(path)
+        .args(arguments)
         .env("NEBULA_BOOK_BINARY", env!("CARGO_BIN_EXE_nebula"))
-        .env("NEBULA_BOOK_HOSTS", hosts.join(" "))
+        .env("NEBULA_BOOK_HOSTS", hosts)
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("scripts/with-services does not start: {error}"))?;
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
     if out.status.success() {
-        return Ok(());
+        return Ok(said);
     }
-    let (said, services) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    Err(format!("{said}\n{services}"))
+    Err(format!("{said}\n{}", String::from_utf8_lossy(&out.stderr)))
 }
 
 /// The services that a page may ask for.
 const ORDER: [&str; 7] = ["docker", "registry", "images", "nebula", "python", "mongo", "kafka"];
 
-/// Runs a page here, and prints what went wrong.
-pub(crate) fn inside(path: &str) -> ExitCode {
-    match run(Path::new(path)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            use std::io::Write;
-            // Nobody to tell if this cannot be written.
-            let _ = writeln!(std::io::stdout(), "{problem}");
-            ExitCode::FAILURE
-        }
-    }
+/// Prints what was made, or what went wrong.
+pub(crate) fn told(outcome: Result<String, String>) -> ExitCode {
+    use std::io::Write;
+    let (text, code) = match outcome {
+        Ok(text) => (text, ExitCode::SUCCESS),
+        Err(problem) => (problem + "\n", ExitCode::FAILURE),
+    };
+    // Nobody to tell if this cannot be written.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    code
 }
 
-fn run(path: &Path) -> Result<(), String> {
+/// Runs a page here.
+pub(crate) fn inside(path: &Path) -> Result<(), String> {
     let folder = std::env::var_os("NEBULA_BOOK_FOLDER").map(PathBuf::from);
     let folder = folder.ok_or("`NEBULA_BOOK_FOLDER` is not set: this is no page's run")?;
     let mut chain = vec![Page::read(path)?];
@@ -211,7 +212,7 @@ impl Shell {
             }
             let is_over = Instant::now() + BETWEEN_TRIES > deadline;
             if !wanted.until || is_over || matches!(seen, Seen::Running(_)) {
-                return Err(told(command, wanted, &seen));
+                return Err(difference(command, wanted, &seen));
             }
             // Not a synchronisation: a person looks again after a moment as well.
             std::thread::sleep(BETWEEN_TRIES);
@@ -219,7 +220,7 @@ impl Shell {
     }
 }
 
-fn told(command: &str, wanted: &Wanted<'_>, seen: &Seen) -> String {
+fn difference(command: &str, wanted: &Wanted<'_>, seen: &Seen) -> String {
     let (printed, ended) = match seen {
         Seen::Running(printed) => (printed, "it still runs".to_owned()),
         Seen::Ended(printed, code) => (printed, format!("it ended with {code}, and not {}", wanted.exit)),

@@ -36,6 +36,7 @@ mod list_flags;
 mod lists;
 mod login;
 mod login_file;
+mod man;
 mod nearest;
 mod new_file;
 mod nouns;
@@ -114,6 +115,7 @@ enum Command {
     Export(export::Export),
     Import(import::Import),
     Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Ctl {
@@ -139,9 +141,10 @@ async fn dispatch(
     root: fn() -> clap::Command,
 ) -> Result<(), Failure> {
     let Ctl { connection, command } = ctl;
-    // These two need no manager, nor a configuration that makes sense.
+    // These need no manager, nor a configuration that makes sense.
     match command {
         Command::Completions(completions) => return completions.run(root()),
+        Command::Man(man) => return man.run(root()),
         Command::Logout => return login::logout(),
         _ => {}
     }
@@ -170,6 +173,7 @@ async fn dispatch(
         Command::Login
         | Command::Logout
         | Command::Completions(_)
+        | Command::Man(_)
         | Command::Export(_)
         | Command::Import(_) => Ok(()),
     }
