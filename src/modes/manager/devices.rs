@@ -2,11 +2,11 @@
 //!
 //! Invariant: a device of a group that somebody may not read is for them as if there were none.
 
-use super::Shared;
 use super::auth::Principal;
 use super::body::ObjectName;
 use super::reply::{Answer, Refusal, empty, ok};
 use super::reports::{now, pairs, scope};
+use super::{Shared, enrollment};
 use crate::model::{Device, DeviceQuery, Granted};
 use axum::Extension;
 use axum::extract::{RawQuery, State};
@@ -36,7 +36,9 @@ pub(super) async fn show(
     Extension(who): Extension<Principal>,
     ObjectName(name): ObjectName,
 ) -> Answer {
-    Ok(ok(&find(&manager, &who, &name).await?.shown(now())))
+    let mut device = find(&manager, &who, &name).await?.shown(now());
+    device.insert("credential".to_owned(), enrollment::shown(&manager, &name).await?);
+    Ok(ok(&device))
 }
 
 /// `DELETE /devices/N`: forgotten, until it is heard of again.

@@ -135,7 +135,7 @@ pub(super) async fn add(
     let _room = reports.room_for(body.len()).await?;
     let read = tokio::task::spawn_blocking(move || read(&body)).await;
     let Batch { given, mut refused } = read.map_err(|_panicked| Refusal::Panic)??;
-    let may = |one: &Given| who.may_read(Granted::DeviceGroup, &one.report.device_group);
+    let may = |one: &Given| who.may_report(&one.report.hostname, &one.report.device_group);
     if !given.iter().all(may) {
         return Err(Refusal::Forbidden);
     }
@@ -145,7 +145,10 @@ pub(super) async fn add(
     }
     let seen = now();
     let places: Vec<usize> = given.iter().map(|one| one.place).collect();
-    let may_leave = Arc::new(scope(&who));
+    let may_leave = Arc::new(match who.device() {
+        Some((_, group)) => Scope::Groups(vec![group.to_owned()]),
+        None => scope(&who),
+    });
     let new = given.into_iter().map(|Given { report, .. }| {
         // One without an id is the original's: sent twice, it is kept twice, as ever.
         let id = report.id.unwrap_or_else(|| Uid::from_bytes(bson::oid::ObjectId::new().bytes()));

@@ -317,7 +317,7 @@ pub(super) fn groups_of(
             strings(db, query, [kind.as_str(), name]).map_err(failed("find a member's groups"))
         }
         Kind::DeviceGroup => Ok(vec![name.to_owned()]),
-        Kind::User | Kind::UserGroup => Ok(Vec::new()),
+        Kind::User | Kind::UserGroup | Kind::DeviceCredential | Kind::Enrollment => Ok(Vec::new()),
     }
 }
 
