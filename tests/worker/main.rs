@@ -3,6 +3,7 @@
 
 mod apps;
 mod binary;
+mod certificates;
 mod counts;
 mod crash_loop;
 mod cron_jobs;
@@ -11,9 +12,11 @@ mod declared;
 mod disk;
 mod docker;
 mod engine;
+mod enrollment;
 mod examples;
 mod faults;
 mod fleet;
+mod gate;
 mod healing;
 mod kill;
 mod manager;

@@ -24,6 +24,7 @@ mod containers;
 mod cron_jobs;
 mod device_groups;
 mod devices;
+mod enroll;
 mod env;
 mod export;
 mod export_file;

@@ -172,7 +172,8 @@ pub async fn run(
     let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
     let address = listener.local_addr().map_err(bind_error)?;
     let store = if config.mongo.is_some() { "mongodb" } else { "embedded" };
-    tracing::info!(%address, https = acceptor.is_some(), store, "manager listens");
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(%address, https = acceptor.is_some(), store, version, "manager listens");
     listening(address);
     let (declarations, metrics) = (manager.declarations.clone(), Arc::clone(&manager.metrics));
     let mut beside = JoinSet::new();

@@ -1,6 +1,7 @@
 //! The worker: makes this device run what its group declares, and keeps it so.
 //!
-//! The pass, in reading order: [`checkin`] learns the desired state from the manager, at the [`pace`]
+//! The pass, in reading order: [`identity`] sees to it that the manager knows the device, by a
+//! certificate ([`certificates`]) or a [`credential`]; [`checkin`] learns the desired state from the manager, at the [`pace`]
 //! that the way to it allows, [`reconciler`] observes the engine, has the plan made by [`crate::reconcile`] and sees to it
 //! that [`execute`] carries it out. [`reports`] tells what was seen. [`state`] is what survives a restart; [`trouble`] is what is told of
 //! check-ins that fail; [`monitor`] is how others look at it.
@@ -11,9 +12,12 @@
 //! desired state that a manager gave complete it touches nothing; no step of one app waits for
 //! another app.
 
+mod certificates;
 mod checkin;
 pub mod config;
+mod credential;
 mod execute;
+mod identity;
 mod monitor;
 pub mod pace;
 mod reconciler;
@@ -28,18 +32,19 @@ pub use monitor::place;
 pub use state::StateError;
 
 use crate::bus::{Bus, KafkaBus, KafkaConfigError, ManagerBus};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, Credentials};
 use crate::engine::{ContainerEngine, RegistryAuth, RegistryLogin};
 use crate::monitoring::notify;
 use crate::reconcile::Policy;
-use config::ManagerCredentials;
+use certificates::CertificateWatch;
+use identity::Identity;
 use registries::Registries;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 /// How long the first pass waits for the first answer of the manager, or its failure. A manager
 /// that is away refuses at once; a network that swallows requests must not keep a device from
@@ -78,8 +83,17 @@ pub async fn run(
     );
     let policy = policy(&config);
     let bus = bus(&config, &client).map_err(WorkerError::Kafka)?;
-    let (checkin, desired) =
-        checkin::CheckIn::new(client, group, config.check_in_time, state.accepted());
+    let certificates = Arc::new(CertificateWatch::new(client.clone()));
+    let identity = Identity::new(&config, &client, Arc::clone(&certificates), state.credential())
+        .map_err(WorkerError::Client)?;
+    let ready = identity.ready();
+    let (checkin, desired) = checkin::CheckIn::new(
+        client,
+        certificates,
+        identity.asked_as(),
+        (group, config.check_in_time),
+        state.accepted(),
+    );
     // The way to Kafka tells its own troubles.
     let is_told_elsewhere = match &config.kafka {
         Some(_) => Arc::new(AtomicBool::new(true)),
@@ -89,11 +103,23 @@ pub async fn run(
     let executor = execute::Executor::new(engine.clone(), registries(&config));
     let reconciler =
         reconciler::Reconciler::new(engine.clone(), executor, policy, state.memory(), desired);
-    let reporting = reports::run(settings, engine, bus, reconciler.seen(), shutdown.clone());
+    // The manager takes reports from whom it knows; a Kafka knows nothing of that.
+    let may_report = if config.kafka.is_some() { None } else { Some(ready.clone()) };
+    let seen = reconciler.seen();
+    let reporting = async {
+        if let Some(ready) = may_report
+            && shutdown.run_until_cancelled(ready.cancelled()).await.is_none()
+        {
+            return;
+        }
+        reports::run(settings, engine, bus, seen, shutdown.clone()).await;
+    };
     let asked = checkin.asked();
     let monitor = monitor::Monitor::new();
     let watching = monitor::watch(Arc::clone(&monitor), &config.data_dir, shutdown.clone());
-    let checking = checkin.run(&monitor, shutdown.clone());
+    // It is over after the first minutes of a device's life; the others would carry its room for ever.
+    let enrolling = Box::pin(identity.run(asked.clone(), shutdown.clone()));
+    let checking = checkin.run(ready, &monitor, shutdown.clone());
     let reconciling = async {
         // What is kept may be older than what was last carried out: the disk was full, or an old
         // one was put in.
@@ -103,7 +129,7 @@ pub async fn run(
             reconciler.run(&monitor, shutdown.clone()).await;
         }
     };
-    tokio::join!(checking, reconciling, reporting, watching);
+    tokio::join!(enrolling, checking, reconciling, reporting, watching);
     info!("worker stopped; its containers go on running");
     Ok(())
 }
@@ -149,16 +175,18 @@ fn registries(config: &Config) -> Registries {
     Registries::new(configured, config.docker_config.clone())
 }
 
+/// Who asks is the identity's.
 fn client(config: &Config) -> Result<Client, ClientError> {
-    use crate::client::Credentials;
-    let credentials = match &config.manager_credentials {
-        ManagerCredentials::None => Credentials::None,
-        ManagerCredentials::Basic(basic) => {
-            Credentials::Basic { user: basic.user.clone(), password: basic.password.clone() }
-        }
-        ManagerCredentials::Bearer(token) => Credentials::Bearer(token.clone()),
-    };
-    Client::new(config.manager_url.as_str(), &credentials, config.request_timeout)
+    let (url, files) = (config.manager_url.as_str(), config.manager_tls.clone());
+    let client = Client::with_tls(url, &Credentials::None, files, config.request_timeout)?;
+    if client.is_in_clear() {
+        warn!(
+            manager = client.url(),
+            "the manager is reached by plain http: whoever listens on the way reads this device's credentials and what \
+             its apps are given; use https"
+        );
+    }
+    Ok(client)
 }
 
 /// A wait with up to a tenth less or more, so that devices that were started together spread.
