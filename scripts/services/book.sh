@@ -3,7 +3,7 @@
 # The last of the services.
 #
 # - `nebula` is in PATH; Docker answers at its usual socket, and has an image `busybox`.
-# - The names in NEBULA_BOOK_HOSTS lead to this machine.
+# - The names in NEBULA_BOOK_HOSTS lead to this machine, or as NAME=ADDRESS to that address.
 # - What a page writes to /etc, /usr/local, /var/lib or its home is in memory, and gone with the run.
 #
 # Exports:
@@ -13,6 +13,8 @@ book_install() {
     need curl curl
     need openssl openssl
     need jq jq
+    need haproxy haproxy
+    need iptables iptables
     [[ -x /bin/busybox && -f /usr/share/doc/busybox-static/copyright ]] || need_file /bin/busybox busybox-static
 }
 
@@ -26,8 +28,13 @@ book_up() {
         mount -t overlay -o "lowerdir=$folder,upperdir=$NEBULA_BOOK_FOLDER/upper$folder,workdir=$NEBULA_BOOK_FOLDER/work$folder" nebula "$folder"
     done
     for name in ${NEBULA_BOOK_HOSTS:-}; do
-        echo "127.0.0.1 $name" >>/etc/hosts
+        # NAME, or NAME=ADDRESS.
+        [[ $name == *=* ]] || name+==127.0.0.1
+        echo "${name#*=} ${name%%=*}" >>/etc/hosts
     done
+    # Kafka at its usual port; that of the service is its own.
+    [[ -z ${NEBULA_TEST_KAFKA:-} ]] ||
+        iptables -w -t nat -A OUTPUT -d 127.0.0.1 -p tcp --dport 9092 -j REDIRECT --to-ports "${NEBULA_TEST_KAFKA##*:}"
     if [[ -n ${NEBULA_TEST_DOCKER_HOST:-} ]]; then
         ln -sf "${NEBULA_TEST_DOCKER_HOST#unix://}" /run/docker.sock
         book_busybox

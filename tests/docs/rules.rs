@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             for_each(&|path, text| if path.starts_with("docs") { Ok(()) } else { links(path, text) })
         }),
         Trial::test("rule_what_is_not_run_is_listed", not_run),
+        Trial::test("rule_monitoring_asks_for_metrics_that_exist", monitoring),
         Trial::test("rule_the_patterns_tell_different_text", patterns),
     ]
 }
@@ -117,6 +118,34 @@ fn not_run() -> Result<(), Failed> {
         return Ok(());
     }
     Err(format!("tests/docs/not_run.txt lists\n{listed}\nand what is not run is\n{found}").into())
+}
+
+/// Alerts and dashboard name metrics of the reference, which is what `/metrics` gives.
+fn monitoring() -> Result<(), Failed> {
+    let read = |path: &str| std::fs::read_to_string(crate::root().join(path));
+    let reference = read("docs/reference/metrics.md")?;
+    let mut known: Vec<&str> = Vec::new();
+    for line in reference.lines() {
+        known.extend(line.strip_prefix("| `").and_then(|rest| rest.split('`').next()));
+    }
+    let dashboard = read("docs/monitoring/grafana.json")?;
+    serde_json::from_str::<serde_json::Value>(&dashboard)?;
+    let mut asked = 0;
+    for text in [dashboard, read("docs/monitoring/alerts.yml")?] {
+        let is_of_a_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        for word in text.split(|letter| !is_of_a_name(letter)) {
+            if !["nebula_", "process_"].iter().any(|prefix| word.starts_with(prefix)) {
+                continue;
+            }
+            asked += 1;
+            // A histogram's samples have longer names.
+            let whole = ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end));
+            if !known.contains(&word) && !whole.is_some_and(|name| known.contains(&name)) {
+                return Err(format!("`{word}` is no metric of docs/reference/metrics.md").into());
+            }
+        }
+    }
+    if asked == 0 { Err("no metric was found in what monitoring asks for".into()) } else { Ok(()) }
 }
 
 fn patterns() -> Result<(), Failed> {
