@@ -19,21 +19,38 @@ patterns and examples that are left out here); clients can be generated from it.
 /// Refusals that every operation can give, which stand at the head of the page.
 const EVERYWHERE: [&str; 7] = ["401", "405", "408", "413", "429", "500", "503"];
 
+/// The page's sections, each with the first words of its paths; the manager's own have none of them.
+const AREAS: [(&str, &[&str]); 8] = [
+    ("Apps", &["apps"]),
+    ("Cron jobs", &["cron_jobs"]),
+    ("Device groups", &["device_groups", "prune"]),
+    ("Devices", &["devices", "enroll"]),
+    ("Reports", &["reports"]),
+    ("Users", &["users"]),
+    ("User groups", &["user_groups"]),
+    ("The manager", &["", "status", "backup", "export", "import"]),
+];
+
 pub(super) fn page() -> Result<String, String> {
     let manager = Manager::start(&[])?;
     let document: Value = serde_json::from_str(&manager.get("/api/openapi.json")?)
         .map_err(|error| format!("the description is no JSON: {error}"))?;
     let mut page = head("API", WORDS);
-    let mut last = "";
-    for (path, operations) in document["paths"].as_object().into_iter().flatten() {
-        let area = area(path);
-        if area != last {
-            page.push_str(&format!("\n## {area}\n"));
-            last = area;
+    for (area, of_area) in AREAS {
+        page.push_str(&format!("\n## {area}\n"));
+        for (path, operations) in document["paths"].as_object().into_iter().flatten() {
+            if of_area.contains(&noun(path)) {
+                for (verb, operation) in operations.as_object().into_iter().flatten() {
+                    page.push_str(&described(path, verb, operation));
+                }
+            }
         }
-        for (verb, operation) in operations.as_object().into_iter().flatten() {
-            page.push_str(&described(path, verb, operation));
-        }
+    }
+    let told = page.matches("\n### `").count();
+    let paths = document["paths"].as_object().into_iter().flatten();
+    let operations: usize = paths.filter_map(|(_, all)| all.as_object()).map(Map::len).sum();
+    if told != operations {
+        return Err(format!("{told} of {operations} operations have a place on the page: see `AREAS`"));
     }
     page.push_str("\n## Bodies\n\nWhat requests and answers hold. A key is required where that is said.\n");
     for (name, schema) in document["components"]["schemas"].as_object().into_iter().flatten() {
@@ -42,18 +59,9 @@ pub(super) fn page() -> Result<String, String> {
     Ok(page)
 }
 
-fn area(path: &str) -> &'static str {
-    let noun = path.strip_prefix("/api/v2/").and_then(|rest| rest.split('/').next());
-    match noun {
-        Some("apps") => "Apps",
-        Some("cron_jobs") => "Cron jobs",
-        Some("device_groups" | "prune") => "Device groups",
-        Some("devices" | "enroll") => "Devices",
-        Some("users") => "Users",
-        Some("user_groups") => "User groups",
-        Some("reports") => "Reports",
-        _ => "The manager",
-    }
+/// What a path is about.
+fn noun(path: &str) -> &str {
+    path.strip_prefix("/api/v2/").and_then(|rest| rest.split('/').next()).unwrap_or_default()
 }
 
 fn described(path: &str, verb: &str, operation: &Value) -> String {
@@ -74,8 +82,11 @@ fn described(path: &str, verb: &str, operation: &Value) -> String {
         let media = if media == "application/json" { String::new() } else { format!(" ({media})") };
         text.push_str(&format!("\nBody{media}: {}\n", words(&content["schema"])));
     }
-    let answers = operation["responses"].as_object().into_iter().flatten();
+    let mut answers: Vec<(&String, &Value)> =
+        operation["responses"].as_object().into_iter().flatten().collect();
+    answers.sort_by_key(|(status, _)| *status);
     let rows: String = answers
+        .into_iter()
         .filter(|(status, _)| !EVERYWHERE.contains(&status.as_str()))
         .map(|(status, answer)| {
             let body = answer["content"].as_object().into_iter().flatten().next();
