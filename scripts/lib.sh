@@ -136,16 +136,22 @@ site_binary() {
     printf '%s\n' "$folder"
 }
 
-# copy_program PROGRAM FILE ROOT: puts a program at FILE below ROOT, with the libraries that it is
-# linked with: each at the path where the loader looks, whatever links lead there.
+# copy_program PROGRAM FILE ROOT: puts a program at FILE below ROOT, with its libraries.
 copy_program() {
-    local program=$1 root=$3 library
-    mkdir -p "$root${2%/*}"
-    cp -L "$program" "$root$2"
+    mkdir -p "$3${2%/*}"
+    cp -L "$1" "$3$2"
+    copy_libraries "$1" "$3"
+}
+
+# copy_libraries PROGRAM ROOT: puts what a program or library is linked with below ROOT: each at the path
+# where the loader looks, whatever links lead there.
+copy_libraries() {
+    local library
     # One that is static has none, and ldd says so as a failure.
-    { ldd "$program" 2>/dev/null || true; } | { grep -o '/[^ ]*' || true; } | while read -r library; do
-        mkdir -p "$root${library%/*}"
-        cp -L "$library" "$root$library"
+    { ldd "$1" 2>/dev/null || true; } | { grep -o '/[^ ]*' || true; } | while read -r library; do
+        [[ ! -e $2$library ]] || continue
+        mkdir -p "$2${library%/*}"
+        cp -L "$library" "$2$library"
     done
 }
 
