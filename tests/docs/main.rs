@@ -17,8 +17,8 @@ mod page;
 mod pattern;
 mod process;
 mod reference;
-mod run;
 mod rules;
+mod run;
 mod shell;
 
 use libtest_mimic::{Arguments, Trial};

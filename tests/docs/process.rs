@@ -40,14 +40,12 @@ impl Manager {
         });
         // Who does not read on would hold it up.
         std::thread::spawn(move || lines.for_each(drop));
-        match address {
-            Some(address) => Ok(Self { process, url: format!("http://{address}"), _folder: folder }),
-            None => {
-                let _ = process.kill();
-                let _ = process.wait();
-                Err("the manager did not start".to_owned())
-            }
+        if let Some(address) = address {
+            return Ok(Self { process, url: format!("http://{address}"), _folder: folder });
         }
+        let _ = process.kill();
+        let _ = process.wait();
+        Err("the manager did not start".to_owned())
     }
 
     /// A body, asked for by the admin.
@@ -79,6 +77,7 @@ impl Drop for Manager {
 /// A running reporter.
 pub(crate) struct Reporter {
     process: Child,
+    url: String,
     _folder: TempDir,
 }
 
@@ -95,14 +94,14 @@ impl Reporter {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| error.to_string())?;
-        Ok(Self { process, _folder: folder })
+        Ok(Self { process, url: "http://127.0.0.1:9180".to_owned(), _folder: folder })
     }
 
     /// Its metrics, when each of these stands in them.
     pub(crate) fn metrics_with(&self, wanted: &[&str]) -> Result<String, String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let text = curl(&["http://127.0.0.1:9180/metrics"], "").unwrap_or_default();
+            let text = curl(&[&format!("{}/metrics", self.url)], "").unwrap_or_default();
             if wanted.iter().all(|word| text.contains(word)) {
                 return Ok(text);
             }

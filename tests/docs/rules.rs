@@ -2,23 +2,51 @@
 
 use crate::page::{Page, fence};
 use libtest_mimic::{Failed, Trial};
+use std::fmt::Write as _;
 use std::path::Path;
 
 /// The languages of blocks that hold no commands.
-const SHOWN: [&str; 11] =
-    ["text", "toml", "json", "yaml", "ini", "dockerfile", "markdown", "javascript", "{toctree}", "{literalinclude}", "{code-block}"];
+const SHOWN: [&str; 11] = [
+    "text",
+    "toml",
+    "json",
+    "yaml",
+    "ini",
+    "dockerfile",
+    "markdown",
+    "javascript",
+    "{toctree}",
+    "{literalinclude}",
+    "{code-block}",
+];
 /// With these words lines begin that somebody types.
 const COMMANDS: [&str; 13] = [
-    "nebula", "docker", "export", "curl", "sudo", "systemctl", "make", "cargo", "openssl", "scripts/", "kubectl", "mongodump", "apt-get",
+    "nebula",
+    "docker",
+    "export",
+    "curl",
+    "sudo",
+    "systemctl",
+    "make",
+    "cargo",
+    "openssl",
+    "scripts/",
+    "kubectl",
+    "mongodump",
+    "apt-get",
 ];
 
 /// The tests.
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        Trial::test("rule_every_page_can_be_read", || for_each(&|path, _| Page::read(path).map(drop))),
+        Trial::test("rule_every_page_can_be_read", || {
+            for_each(&|path, _| Page::read(path).map(drop))
+        }),
         Trial::test("rule_commands_stand_in_console_blocks_alone", || for_each(&commands_are_run)),
         Trial::test("rule_links_of_files_outside_the_book_lead_somewhere", || {
-            for_each(&|path, text| if path.starts_with("docs") { Ok(()) } else { links(path, text) })
+            for_each(&|path, text| {
+                if path.starts_with("docs") { Ok(()) } else { links(path, text) }
+            })
         }),
         Trial::test("rule_what_is_not_run_is_listed", not_run),
         Trial::test("rule_monitoring_asks_for_metrics_that_exist", monitoring),
@@ -51,7 +79,10 @@ fn commands_are_run(path: &Path, text: &str) -> Result<(), String> {
         if let Some(found) = fence(line) {
             let is_known = found.language == "console" || SHOWN.contains(&found.language);
             if !is_known {
-                return at(&format!("a block of `{}`: commands are `console`, else it is one of {SHOWN:?}", found.language));
+                return at(&format!(
+                    "a block of `{}`: commands are `console`, else it is one of {SHOWN:?}",
+                    found.language
+                ));
             }
             ends = Some(found.ticks);
         } else if line.starts_with("    ") && is_command(line.trim_start()) {
@@ -62,9 +93,10 @@ fn commands_are_run(path: &Path, text: &str) -> Result<(), String> {
 }
 
 fn is_command(line: &str) -> bool {
-    line.starts_with("$ ") || COMMANDS.iter().any(|word| {
-        line.strip_prefix(word).is_some_and(|rest| rest.starts_with(' ') || word.ends_with('/'))
-    })
+    line.starts_with("$ ")
+        || COMMANDS.iter().any(|word| {
+            line.strip_prefix(word).is_some_and(|rest| rest.starts_with(' ') || word.ends_with('/'))
+        })
 }
 
 fn shown_blocks_hold_no_prompt(path: &Path, text: &str) -> Result<(), String> {
@@ -73,11 +105,18 @@ fn shown_blocks_hold_no_prompt(path: &Path, text: &str) -> Result<(), String> {
         match inside {
             Some((ticks, _)) if line.trim() == ticks => inside = None,
             Some((_, false)) if line.trim_start().starts_with("$ ") => {
-                return Err(format!("{}:{}: a prompt in a block that is not run", path.display(), index + 1));
+                return Err(format!(
+                    "{}:{}: a prompt in a block that is not run",
+                    path.display(),
+                    index + 1
+                ));
             }
             Some(_) => {}
             // An example of a page, for whoever writes one, holds what a page holds.
-            None => inside = fence(line).map(|found| (found.ticks, matches!(found.language, "console" | "markdown"))),
+            None => {
+                inside = fence(line)
+                    .map(|found| (found.ticks, matches!(found.language, "console" | "markdown")));
+            }
         }
     }
     Ok(())
@@ -105,7 +144,8 @@ fn not_run() -> Result<(), Failed> {
     for path in crate::pages() {
         for block in Page::read(&path)?.blocks {
             if let Some(reason) = block.not {
-                found.push_str(&format!("{}: {reason}\n", path.display()));
+                // Writing to a String cannot fail.
+                let _ = writeln!(found, "{}: {reason}", path.display());
             }
         }
     }

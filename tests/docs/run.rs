@@ -5,6 +5,7 @@ use crate::pattern;
 use crate::shell::{Seen, Shell};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -34,7 +35,11 @@ pub(crate) fn outside(path: &Path) -> Result<(), String> {
 }
 
 /// Starts this program again among services, with these arguments. Returns what it prints.
-pub(crate) fn among(services: &[&str], hosts: &str, arguments: &[&OsStr]) -> Result<String, String> {
+pub(crate) fn among(
+    services: &[&str],
+    hosts: &str,
+    arguments: &[&OsStr],
+) -> Result<String, String> {
     if let Some(unknown) = services.iter().find(|wanted| !ORDER.contains(wanted)) {
         return Err(format!("`{unknown}` is no service of a page"));
     }
@@ -144,7 +149,9 @@ impl Session {
         for (name, terminal) in &self.terminals {
             let seen = terminal.shell.seen();
             if let (Some(line), Seen::Ended(printed, code)) = (terminal.stays_up, seen) {
-                return Err(format!("line {line}: in the terminal `{name}` it ended with {code}:\n{printed}"));
+                return Err(format!(
+                    "line {line}: in the terminal `{name}` it ended with {code}:\n{printed}"
+                ));
             }
         }
         Ok(())
@@ -157,7 +164,8 @@ impl Session {
             if let (Some(_), Seen::Running(printed) | Seen::Ended(printed, _)) =
                 (terminal.stays_up, terminal.shell.seen())
             {
-                text.push_str(&format!("\n--- the terminal `{name}`:\n{printed}"));
+                // Writing to a String cannot fail.
+                let _ = write!(text, "\n--- the terminal `{name}`:\n{printed}");
             }
         }
         text
@@ -201,12 +209,18 @@ impl Wanted<'_> {
 
 impl Shell {
     /// Types a command and waits for what is wanted. Returns whether it stays up.
-    fn expect(&mut self, folder: &Path, command: &str, wanted: &Wanted<'_>) -> Result<bool, String> {
+    fn expect(
+        &mut self,
+        folder: &Path,
+        command: &str,
+        wanted: &Wanted<'_>,
+    ) -> Result<bool, String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.type_command(folder, command).map_err(|error| error.to_string())?;
             let left = deadline.saturating_duration_since(Instant::now());
-            let seen = self.wait(left, |seen| matches!(seen, Seen::Ended(..)) || wanted.is_met(seen));
+            let seen =
+                self.wait(left, |seen| matches!(seen, Seen::Ended(..)) || wanted.is_met(seen));
             if wanted.is_met(&seen) {
                 return Ok(matches!(seen, Seen::Running(_)));
             }
@@ -223,7 +237,9 @@ impl Shell {
 fn difference(command: &str, wanted: &Wanted<'_>, seen: &Seen) -> String {
     let (printed, ended) = match seen {
         Seen::Running(printed) => (printed, "it still runs".to_owned()),
-        Seen::Ended(printed, code) => (printed, format!("it ended with {code}, and not {}", wanted.exit)),
+        Seen::Ended(printed, code) => {
+            (printed, format!("it ended with {code}, and not {}", wanted.exit))
+        }
     };
     let expected = wanted.lines.join("\n");
     format!("\n$ {command}\n--- the page says:\n{expected}\n--- it printed ({ended}):\n{printed}")

@@ -68,7 +68,8 @@ impl Shell {
         let file = folder.join(format!("{}-{}", self.bash.id(), self.commands));
         std::fs::write(&file, format!("{command}\n"))?;
         let file = file.display();
-        write!(self.typing, "source {file} </dev/null; printf '\\n\\1%s %d\\n' '{}' $?\n", &END[1..])?;
+        let said = &END[1..];
+        writeln!(self.typing, r"source {file} </dev/null; printf '\n\1%s %d\n' '{said}' $?")?;
         self.typing.flush()
     }
 

@@ -120,9 +120,8 @@ async fn worker_never_touches_its_own_container_whatever_its_name_and_labels() {
 
     // The app runs beside it, and says what is in its way.
     run(&world, &["web-1-next"]).await;
-    let told = world.manager.is_told("the app is held", |report| {
-        report["apps"][0]["state"] == "held"
-    });
+    let told =
+        world.manager.is_told("the app is held", |report| report["apps"][0]["state"] == "held");
     let reason = told.await["apps"][0]["reason"].to_string();
     assert!(reason.contains("`web-1`") && reason.contains("this worker runs"), "{reason}");
 

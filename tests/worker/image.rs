@@ -123,7 +123,10 @@ async fn health_check_finds_the_manager_where_it_listens_and_says_when_it_does_n
     let pid = Pid::from_raw(pid.parse().expect("a number")).expect("not 0");
     kill_process(pid, Signal::STOP).expect("stopped");
     let (is_well, words) = health(&world, "manager").await;
-    assert!(!is_well && words.contains("no answer from `https://127.0.0.1:8443/healthz`"), "{words}");
+    assert!(
+        !is_well && words.contains("no answer from `https://127.0.0.1:8443/healthz`"),
+        "{words}"
+    );
     kill_process(pid, Signal::CONT).expect("continued");
     until("it is well again", || async { health(&world, "manager").await.0 }).await;
 }

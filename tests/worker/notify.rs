@@ -74,7 +74,8 @@ impl Service {
         self.says("WATCHDOG=1").await;
         self.signal(Signal::TERM);
         self.says("STOPPING=1").await;
-        let ended = timeout(PATIENCE, self.process.wait()).await.expect("it ends").expect("its end");
+        let ended =
+            timeout(PATIENCE, self.process.wait()).await.expect("it ends").expect("its end");
         assert!(ended.success(), "{ended}");
     }
 }

@@ -24,12 +24,12 @@ impl Man {
     pub(super) fn run(self, mut root: clap::Command) -> Result<(), Failure> {
         // Tells each command its whole name, and the options that all have.
         root.build();
-        std::fs::create_dir_all(&self.dir)
-            .and_then(|()| write(&root, "nebula", &self.dir))
-            .map_err(|error| {
+        std::fs::create_dir_all(&self.dir).and_then(|()| write(&root, "nebula", &self.dir)).map_err(
+            |error| {
                 let dir = self.dir.display();
                 Failure::new(format!("cannot write manual pages to `{dir}`")).because(error)
-            })
+            },
+        )
     }
 }
 

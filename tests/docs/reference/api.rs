@@ -3,6 +3,7 @@
 use super::{code, columns, head, plain, row};
 use crate::process::Manager;
 use serde_json::{Map, Value};
+use std::fmt::Write as _;
 
 const WORDS: &str = "\
 The base is `/api/v2`; JSON goes in and comes out. A running manager describes itself at `GET /api/openapi.json` (OpenAPI 3.1, with the
@@ -37,7 +38,8 @@ pub(super) fn page() -> Result<String, String> {
         .map_err(|error| format!("the description is no JSON: {error}"))?;
     let mut page = head("API", WORDS);
     for (area, of_area) in AREAS {
-        page.push_str(&format!("\n## {area}\n"));
+        // Writing to a String cannot fail.
+        let _ = write!(page, "\n## {area}\n");
         for (path, operations) in document["paths"].as_object().into_iter().flatten() {
             if of_area.contains(&noun(path)) {
                 for (verb, operation) in operations.as_object().into_iter().flatten() {
@@ -50,11 +52,15 @@ pub(super) fn page() -> Result<String, String> {
     let paths = document["paths"].as_object().into_iter().flatten();
     let operations: usize = paths.filter_map(|(_, all)| all.as_object()).map(Map::len).sum();
     if told != operations {
-        return Err(format!("{told} of {operations} operations have a place on the page: see `AREAS`"));
+        return Err(format!(
+            "{told} of {operations} operations have a place on the page: see `AREAS`"
+        ));
     }
-    page.push_str("\n## Bodies\n\nWhat requests and answers hold. A key is required where that is said.\n");
+    page.push_str(
+        "\n## Bodies\n\nWhat requests and answers hold. A key is required where that is said.\n",
+    );
     for (name, schema) in document["components"]["schemas"].as_object().into_iter().flatten() {
-        page.push_str(&format!("\n### {name}\n\n{}", body(schema)));
+        let _ = write!(page, "\n### {name}\n\n{}", body(schema));
     }
     Ok(page)
 }
@@ -67,20 +73,21 @@ fn noun(path: &str) -> &str {
 fn described(path: &str, verb: &str, operation: &Value) -> String {
     let mut text = format!("\n### `{} {path}`\n\n", verb.to_uppercase());
     text.push_str(&plain(operation["summary"].as_str().unwrap_or_default()));
-    match operation["x-permission"].as_str() {
-        Some(permission) => text.push_str(&format!(" Needs: {}.", plain(permission))),
-        None => text.push_str(" Everybody may ask, without credentials."),
-    }
+    text.push_str(&operation["x-permission"].as_str().map_or_else(
+        || " Everybody may ask, without credentials.".to_owned(),
+        |permission| format!(" Needs: {}.", plain(permission)),
+    ));
     text.push('\n');
     let parameters = operation["parameters"].as_array().into_iter().flatten();
-    let rows: String = parameters.filter(|parameter| parameter["in"] == "query").map(parameter).collect();
+    let rows: String =
+        parameters.filter(|parameter| parameter["in"] == "query").map(parameter).collect();
     if !rows.is_empty() {
-        text.push_str(&format!("\n{}{rows}", columns(["query", "value", ""])));
+        let _ = write!(text, "\n{}{rows}", columns(["query", "value", ""]));
     }
     let content = &operation["requestBody"]["content"];
     for (media, content) in content.as_object().into_iter().flatten() {
         let media = if media == "application/json" { String::new() } else { format!(" ({media})") };
-        text.push_str(&format!("\nBody{media}: {}\n", words(&content["schema"])));
+        let _ = write!(text, "\nBody{media}: {}\n", words(&content["schema"]));
     }
     let mut answers: Vec<(&String, &Value)> =
         operation["responses"].as_object().into_iter().flatten().collect();
@@ -179,7 +186,8 @@ fn object_words(schema: &Value) -> String {
     let none = Map::new();
     let properties = schema["properties"].as_object().unwrap_or(&none);
     if !properties.is_empty() && properties.len() <= 3 {
-        let keys = properties.iter().map(|(name, value)| format!("{}: {}", code(name), words(value)));
+        let keys =
+            properties.iter().map(|(name, value)| format!("{}: {}", code(name), words(value)));
         return format!("object with {}", keys.collect::<Vec<_>>().join(", "));
     }
     match &schema["additionalProperties"] {

@@ -3,6 +3,7 @@
 use super::{code, columns, head, plain, row};
 use nebula::config::tables;
 use nebula::config::{Fallback, Key};
+use std::fmt::Write as _;
 
 const WORDS: &str = "\
 Each mode is configured by its keys. The strongest place that sets a key counts:
@@ -22,7 +23,8 @@ key, the place and what was expected. `RUST_LOG` sets what is logged: `info` unl
 pub(super) fn page() -> String {
     let mut page = head("Configuration", WORDS);
     for table in tables::ALL {
-        page.push_str(&format!("\n## `nebula {}`\n\n{}\n\n", table.name, plain(table.help)));
+        // Writing to a String cannot fail.
+        let _ = write!(page, "\n## `nebula {}`\n\n{}\n\n", table.name, plain(table.help));
         page.push_str(&columns(["key", "environment", "flag", "value", "default", "meaning"]));
         for key in table.keys() {
             page.push_str(&entry(key));
@@ -35,9 +37,9 @@ fn entry(key: &Key) -> String {
     let (mut names, mut env) = (code(key.name), code(key.env));
     let mut flag = code(&format!("--{}", key.flag()));
     if key.secret {
-        names.push_str(&format!(", {}", code(&key.name_of_file())));
-        env.push_str(&format!(", {}", code(&key.env_of_file())));
-        flag.push_str(&format!(", {}", code(&format!("--{}", key.flag_of_file()))));
+        let _ = write!(names, ", {}", code(&key.name_of_file()));
+        let _ = write!(env, ", {}", code(&key.env_of_file()));
+        let _ = write!(flag, ", {}", code(&format!("--{}", key.flag_of_file())));
     }
     let default = match key.fallback {
         Fallback::Value(value) => code(value),

@@ -2,6 +2,7 @@
 
 use super::{code, columns, head, plain, row};
 use clap::{Arg, Command};
+use std::fmt::Write as _;
 
 const WORDS: &str = "\
 Data goes to standard output, everything else to standard error. With `-o json` a command prints the API's reply as it came. A
@@ -29,7 +30,8 @@ pub(super) fn page() -> String {
 fn of(command: &Command, before: &str, depth: usize) -> String {
     let name = format!("{before} {}", command.get_name());
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    let mut text = format!("\n{} `{name}`\n\n{}.\n", "#".repeat(depth), plain(about.trim_end_matches('.')));
+    let mut text =
+        format!("\n{} `{name}`\n\n{}.\n", "#".repeat(depth), plain(about.trim_end_matches('.')));
     if command.has_subcommands() {
         for verb in command.get_subcommands() {
             text.push_str(&of(verb, &name, depth + 1));
@@ -38,16 +40,20 @@ fn of(command: &Command, before: &str, depth: usize) -> String {
     }
     let positional: Vec<String> = command.get_positionals().map(placeholder).collect();
     let usage = [&[name, "[OPTIONS]".to_owned()], positional.as_slice()].concat().join(" ");
-    text.push_str(&format!("\n```text\n{usage}\n```\n"));
+    // Writing to a String cannot fail.
+    let _ = write!(text, "\n```text\n{usage}\n```\n");
     let own = options(command.get_arguments().filter(|arg| !arg.is_global_set()));
     if !own.is_empty() {
-        text.push_str(&format!("\n{own}"));
+        let _ = write!(text, "\n{own}");
     }
     text + &after(command)
 }
 
 fn placeholder(arg: &Arg) -> String {
-    let name = arg.get_value_names().and_then(<[_]>::first).map_or(arg.get_id().as_str(), |name| name.as_str());
+    let name = arg
+        .get_value_names()
+        .and_then(<[_]>::first)
+        .map_or(arg.get_id().as_str(), |name| name.as_str());
     if arg.is_required_set() { format!("<{name}>") } else { format!("[{name}]") }
 }
 
@@ -63,7 +69,7 @@ fn option(arg: &Arg) -> String {
     let name = long.map_or_else(|| code(&placeholder(arg)), |long| short + &long);
     let value = match arg.get_value_names() {
         Some(names) if arg.get_action().takes_values() && !arg.is_positional() => {
-            code(&names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" "))
+            code(&names.iter().map(clap::builder::Str::as_str).collect::<Vec<_>>().join(" "))
         }
         _ => String::new(),
     };
@@ -75,13 +81,15 @@ fn option(arg: &Arg) -> String {
         .map(|word| code(word.get_name()))
         .collect();
     if !words.is_empty() {
-        help.push_str(&format!(" [{}]", words.join(", ")));
+        let _ = write!(help, " [{}]", words.join(", "));
     }
-    if let Some(default) = arg.get_default_values().first().filter(|_| arg.get_action().takes_values()) {
-        help.push_str(&format!(" [default: {}]", code(&default.to_string_lossy())));
+    if let Some(default) =
+        arg.get_default_values().first().filter(|_| arg.get_action().takes_values())
+    {
+        let _ = write!(help, " [default: {}]", code(&default.to_string_lossy()));
     }
     if let Some(env) = arg.get_env() {
-        help.push_str(&format!(" [environment: {}]", code(&env.to_string_lossy())));
+        let _ = write!(help, " [environment: {}]", code(&env.to_string_lossy()));
     }
     row([&name, &value, &help])
 }

@@ -6,6 +6,7 @@
 use super::{code, columns, head, plain, row};
 use crate::process::{Manager, Reporter};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::process::Command;
 
 /// The argument with which this program starts itself to collect the metrics, among the services.
@@ -34,7 +35,8 @@ pub(super) fn outside() -> Result<String, String> {
 pub(crate) fn page() -> Result<String, String> {
     let mut page = head("Metrics", WORDS);
     for (title, text) in [("Manager", of_a_manager()?), ("Reporter", of_a_reporter()?)] {
-        page.push_str(&format!("\n## {title}\n\n{}", columns(["name", "type", "labels", "meaning"])));
+        // Writing to a String cannot fail.
+        let _ = write!(page, "\n## {title}\n\n{}", columns(["name", "type", "labels", "meaning"]));
         for (name, metric) in read(&text) {
             let labels: Vec<String> = metric.labels.iter().map(|label| code(label)).collect();
             let name = code(&shown(&name, &metric.kind));
@@ -55,7 +57,11 @@ fn shown(name: &str, kind: &str) -> String {
 
 fn of_a_manager() -> Result<String, String> {
     let manager = Manager::start(&[])?;
-    manager.send("POST", "/api/v2/users/anna", r#"{"password": "a password", "token": "a token"}"#)?;
+    manager.send(
+        "POST",
+        "/api/v2/users/anna",
+        r#"{"password": "a password", "token": "a token"}"#,
+    )?;
     manager.get_as("anna:a password", "/api/v2/apps")?;
     manager.send("POST", "/api/v2/apps/web", &"x".repeat(3 << 20))?;
     manager.get("/metrics")
@@ -72,7 +78,8 @@ fn of_a_reporter() -> Result<String, String> {
     if !python.status.success() {
         return Err(String::from_utf8_lossy(&python.stderr).into_owned());
     }
-    let reporter = Reporter::start(&variable("NEBULA_TEST_KAFKA")?, &variable("NEBULA_TEST_MONGO_URL")?)?;
+    let reporter =
+        Reporter::start(&variable("NEBULA_TEST_KAFKA")?, &variable("NEBULA_TEST_MONGO_URL")?)?;
     reporter.metrics_with(&["nebula_reporter_set_aside_total{", "nebula_reporter_lag{"])
 }
 
