@@ -29,7 +29,7 @@ book_up() {
     done
     for name in ${NEBULA_BOOK_HOSTS:-}; do
         # NAME, or NAME=ADDRESS.
-        [[ $name == *=* ]] || name+==127.0.0.1
+        [[ $name == *=* ]] || name+="=127.0.0.1"
         echo "${name#*=} ${name%%=*}" >>/etc/hosts
     done
     # Kafka at its usual port; that of the service is its own.

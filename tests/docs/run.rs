@@ -46,7 +46,16 @@ pub(crate) fn among(
     // In the order of `ORDER`, each once: services need others before them.
     let ordered = ORDER.into_iter().filter(|service| services.contains(service));
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
-    let out = Command::new(crate::root().join("scripts/with-services"))
+    let mut command = Command::new(crate::root().join("scripts/with-services"));
+    // Within a run of all tests there are services already, which are not this one's.
+    for (name, _) in std::env::vars_os() {
+        let is_of_others =
+            ["NEBULA_TEST_", "DOCKER_"].map(|prefix| name.to_string_lossy().starts_with(prefix));
+        if is_of_others.contains(&true) {
+            command.env_remove(name);
+        }
+    }
+    let out = command
         .args(ordered)
         .args(["book", "--"])
         .arg(this)
