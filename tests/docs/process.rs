@@ -1,7 +1,8 @@
-//! A manager and a reporter of this build, as long as a test needs them. They are asked by `curl`,
+//! Daemons of this build, as long as a test needs them. They are asked by `curl`,
 //! as a reader of the book would.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -74,34 +75,61 @@ impl Drop for Manager {
     }
 }
 
-/// A running reporter.
-pub(crate) struct Reporter {
+/// A running reporter or worker.
+pub(crate) struct Daemon {
     process: Child,
-    url: String,
+    /// How `curl` asks for its metrics.
+    ask: Vec<String>,
     _folder: TempDir,
 }
 
-impl Reporter {
-    /// Starts one.
-    pub(crate) fn start(kafka: &str, mongo: &str) -> Result<Self, String> {
+impl Daemon {
+    /// Starts a reporter.
+    pub(crate) fn reporter(kafka: &str, mongo: &str) -> Result<Self, String> {
+        let environment = [("KAFKA_BOOTSTRAP_SERVERS", kafka), ("MONGO_URL", mongo)];
+        let ask = |_: &Path| vec!["http://127.0.0.1:9180/metrics".to_owned()];
+        Self::start("reporter", &environment, ask)
+    }
+
+    /// Starts a worker without a manager and without a Docker, for which it waits.
+    pub(crate) fn worker() -> Result<Self, String> {
+        let environment = [
+            ("DEVICE_GROUP", "none"),
+            ("NEBULA_MANAGER_URI", "http://127.0.0.1:9"),
+            ("NEBULA_MANAGER_AUTH_TOKEN", "none"),
+            ("NEBULA_DOCKER_HOST", "unix:///nowhere.sock"),
+            ("NEBULA_DATA_DIR", "."),
+        ];
+        let ask = |folder: &Path| {
+            let socket = folder.join("worker.sock").display().to_string();
+            vec!["--unix-socket".to_owned(), socket, "http://worker/metrics".to_owned()]
+        };
+        Self::start("worker", &environment, ask)
+    }
+
+    fn start(
+        mode: &str,
+        environment: &[(&str, &str)],
+        ask: impl Fn(&Path) -> Vec<String>,
+    ) -> Result<Self, String> {
         let folder = TempDir::new().map_err(|error| error.to_string())?;
         let process = Command::new(env!("CARGO_BIN_EXE_nebula"))
-            .arg("reporter")
+            .arg(mode)
             .env_clear()
-            .env("KAFKA_BOOTSTRAP_SERVERS", kafka)
-            .env("MONGO_URL", mongo)
+            .envs(environment.iter().copied())
             .current_dir(folder.path())
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| error.to_string())?;
-        Ok(Self { process, url: "http://127.0.0.1:9180".to_owned(), _folder: folder })
+        Ok(Self { process, ask: ask(folder.path()), _folder: folder })
     }
 
     /// Its metrics, when each of these stands in them.
     pub(crate) fn metrics_with(&self, wanted: &[&str]) -> Result<String, String> {
+        let ask: Vec<&str> = self.ask.iter().map(String::as_str).collect();
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let text = curl(&[&format!("{}/metrics", self.url)], "").unwrap_or_default();
+            let text = curl(&ask, "").unwrap_or_default();
             if wanted.iter().all(|word| text.contains(word)) {
                 return Ok(text);
             }
@@ -113,7 +141,7 @@ impl Reporter {
     }
 }
 
-impl Drop for Reporter {
+impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();

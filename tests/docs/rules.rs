@@ -51,6 +51,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("rule_what_is_not_run_is_listed", not_run),
         Trial::test("rule_monitoring_asks_for_metrics_that_exist", monitoring),
         Trial::test("rule_the_patterns_tell_different_text", patterns),
+        Trial::test("rule_a_page_is_read_as_a_person_types_it", typed),
+        Trial::test("rule_what_a_page_cannot_mean_is_refused", refused),
     ]
 }
 
@@ -207,6 +209,53 @@ fn patterns() -> Result<(), Failed> {
         let expected_lines: Vec<String> = expected.lines().map(str::to_owned).collect();
         if crate::pattern::matches(&expected_lines, printed) != is_match {
             return Err(format!("`{expected}` and `{printed}` should give {is_match}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Commands of many lines, here-documents that hold what looks like a command, Ctrl-C.
+fn typed() -> Result<(), Failed> {
+    let text = "<!-- run: with docker -->\n\n<!-- run: terminal two -->\n<!-- run: exit 3 -->\n```console\n\
+        $ a \\\n  b\nsaid\n$ cat > f <<'END'\n$ c\n```\nEND\n";
+    // A fence within a here-document would end the block, for Markdown as well.
+    if Page::parse(Path::new("page"), text).is_ok() {
+        return Err("a here-document without its end was taken".into());
+    }
+    let text = text.replace("```\nEND\n", "END\n^C\nlast\n```\n");
+    let page = Page::parse(Path::new("page"), &text)?;
+    let block = page.blocks.first().ok_or("no block")?;
+    let read: Vec<(usize, String, String)> = block
+        .steps
+        .iter()
+        .map(|step| (step.line, format!("{:?}", step.typed), step.expected.join("/")))
+        .collect();
+    let wanted = [
+        (6, r#"Command("a \\\n  b")"#, "said"),
+        (9, r#"Command("cat > f <<'END'\n$ c\nEND")"#, ""),
+        (12, "Interrupt", "last"),
+    ];
+    let wanted = wanted.map(|(line, typed, printed)| (line, typed.to_owned(), printed.to_owned()));
+    if page.services != ["docker"] || block.terminal != "two" || block.exit != 3 || read != wanted {
+        return Err(format!("{page:?}").into());
+    }
+    Ok(())
+}
+
+fn refused() -> Result<(), Failed> {
+    let pages = [
+        "<!-- run: nothing -->\n",
+        "<!-- run: not -->\n```console\n$ a\n```\n",
+        "<!-- run: exit one -->\n```console\n$ a\n```\n",
+        "<!-- run: exit 1 -->\nWords.\n\n```console\n$ a\n```\n",
+        "<!-- run: exit 1 -->\n```text\na\n```\n",
+        "```console\n$ a\n",
+        "```console\n```\n",
+        "```console\nprinted before a command\n$ a\n```\n",
+    ];
+    for text in pages {
+        if let Ok(page) = Page::parse(Path::new("page"), text) {
+            return Err(format!("this was taken:\n{text}\nas {page:?}").into());
         }
     }
     Ok(())

@@ -1,10 +1,10 @@
-//! Every metric, from what a manager and a reporter that have something to count give.
+//! Every metric, from what daemons that have something to count give.
 //!
-//! A metric with labels has no line before there is something to count, so both are given something: a
+//! A metric with labels has no line before there is something to count, so manager and reporter are given something: a
 //! login, a body that is too large, a message that is no report.
 
 use super::{code, columns, head, plain, row};
-use crate::process::{Manager, Reporter};
+use crate::process::{Daemon, Manager};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::process::Command;
@@ -13,8 +13,9 @@ use std::process::Command;
 pub(crate) const INSIDE: &str = "--metrics";
 
 const WORDS: &str = "\
-Manager and reporter answer `GET /metrics` in the OpenMetrics text form that Prometheus reads, without credentials. The manager does so on its
-own port, the reporter where `listen` says (`127.0.0.1:9180`). What to watch: [](../guides/monitoring.md).
+Every mode answers `GET /metrics` in the OpenMetrics text form that Prometheus reads, without credentials: the manager on its own port, the
+reporter where `listen` says (`127.0.0.1:9180`), the worker at the socket `worker.sock` in its data folder, for its device alone. What to watch:
+[](../guides/monitoring.md).
 
 A name stays as it is, and labels are only added. A metric with labels has a line for each combination that there was something to count
 of.";
@@ -34,7 +35,11 @@ pub(super) fn outside() -> Result<String, String> {
 /// The page, made here.
 pub(crate) fn page() -> Result<String, String> {
     let mut page = head("Metrics", WORDS);
-    for (title, text) in [("Manager", of_a_manager()?), ("Reporter", of_a_reporter()?)] {
+    for (title, text) in [
+        ("Manager", of_a_manager()?),
+        ("Reporter", of_a_reporter()?),
+        ("Worker", Daemon::worker()?.metrics_with(&["nebula_"])?),
+    ] {
         // Writing to a String cannot fail.
         let _ = write!(page, "\n## {title}\n\n{}", columns(["name", "type", "labels", "meaning"]));
         for (name, metric) in read(&text) {
@@ -79,7 +84,7 @@ fn of_a_reporter() -> Result<String, String> {
         return Err(String::from_utf8_lossy(&python.stderr).into_owned());
     }
     let reporter =
-        Reporter::start(&variable("NEBULA_TEST_KAFKA")?, &variable("NEBULA_TEST_MONGO_URL")?)?;
+        Daemon::reporter(&variable("NEBULA_TEST_KAFKA")?, &variable("NEBULA_TEST_MONGO_URL")?)?;
     reporter.metrics_with(&["nebula_reporter_set_aside_total{", "nebula_reporter_lag{"])
 }
 
