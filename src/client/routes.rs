@@ -144,6 +144,14 @@ impl Client {
         }
     }
 
+    /// Whether the manager lets a device in by this token, as far as it says so.
+    pub async fn is_enrolled(&self, group: &str, token: &Secret<String>) -> bool {
+        match self.asking_as(&Credentials::Bearer(token.clone())) {
+            Ok(device) => device.info(group, None).await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
     /// Orders every device of every group to remove unused images.
     pub async fn prune_all(&self) -> Result<Reply<Object>, ClientError> {
         self.object(Method::POST, &["prune"], None).await

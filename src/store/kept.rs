@@ -18,6 +18,7 @@ use super::{
     Changes, GroupSnapshot, Kind, KnownGroups, Manner, Noun, Object, SeenGroup, Store, StoreError,
     Told, UserSnapshot, Written,
 };
+use crate::clock::unix_seconds;
 use crate::model::{App, AppHistory, Author, CronJob, DeviceGroup, Revision, Uid, User, UserGroup};
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -27,7 +28,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
@@ -201,13 +202,8 @@ fn open_file(path: &Path) -> rusqlite::Result<Connection> {
     Ok(file)
 }
 
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
-}
-
 fn oldest() -> i64 {
-    now().saturating_sub_unsigned(KEPT.as_secs())
+    unix_seconds().saturating_sub_unsigned(KEPT.as_secs())
 }
 
 impl Kept {
@@ -252,7 +248,7 @@ impl Kept {
                 let token_id = first.and_then(|first| first.keys.get("token_id")?.as_str());
                 transaction.execute(
                     "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?)",
-                    params![kind.as_str(), name, token_id, now(), text],
+                    params![kind.as_str(), name, token_id, unix_seconds(), text],
                 )?;
             }
             transaction.commit()

@@ -8,21 +8,55 @@ use crate::world::{World, until};
 use nebula::engine::FakeEngine;
 use nebula::model::Machine;
 use nebula::reconcile::pretend;
-use rcgen::{CertificateParams, CertifiedIssuer, DnType, KeyPair};
+use rcgen::{CertificateParams, CertifiedIssuer, DistinguishedName, DnType, KeyPair};
 use rustls::RootCertStore;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn signed(authority: &Authority, name: &str) -> (rcgen::Certificate, KeyPair) {
+/// A certificate of the authority for this name, which is a host's or a device's of the group `tills`.
+pub(crate) fn signed(
+    authority: &Authority,
+    name: &str,
+    set: impl FnOnce(&mut CertificateParams),
+) -> (rcgen::Certificate, KeyPair) {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+    params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.distinguished_name.push(DnType::OrganizationalUnitName, "tills");
+    set(&mut params);
     (params.signed_by(&key, authority).expect("signed"), key)
+}
+
+/// Where the files of one side are.
+pub(crate) struct Files {
+    pub(crate) authority: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+impl Files {
+    pub(crate) fn within(folder: &Path) -> Self {
+        Self {
+            authority: folder.join("ca.pem"),
+            certificate: folder.join("own.pem"),
+            key: folder.join("own.key"),
+        }
+    }
+
+    /// The worker's keys that name them.
+    pub(crate) fn of_worker(&self) -> [(&str, &Path); 3] {
+        [("CA", &self.authority), ("CERT", &self.certificate), ("KEY", &self.key)]
+    }
+
+    /// The manager's.
+    pub(crate) fn of_manager(&self) -> [(&str, &Path); 3] {
+        [("CLIENT_CA", &self.authority), ("CERT", &self.certificate), ("KEY", &self.key)]
+    }
 }
 
 /// What a manager presents and demands: certificates of this authority.
@@ -31,7 +65,7 @@ fn demanding(authority: &Authority) -> rustls::ServerConfig {
     let mut roots = RootCertStore::empty();
     roots.add(authority.der().clone()).expect("an authority");
     let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().expect("a verifier");
-    let (certificate, key) = signed(authority, "localhost");
+    let (certificate, key) = signed(authority, "localhost", |_| {});
     rustls::ServerConfig::builder()
         .with_client_cert_verifier(verifier)
         .with_single_cert(
@@ -44,6 +78,7 @@ fn demanding(authority: &Authority) -> rustls::ServerConfig {
 /// A device with files of its own, and a manager that demands them.
 struct Site {
     authority: Authority,
+    files: Files,
     world: World,
     gate: Gate,
 }
@@ -56,28 +91,19 @@ impl Site {
         gate.invite(&mut world, None);
         let url = format!("https://localhost:{}", gate.address.port());
         world.extra.insert("NEBULA_MANAGER_URI".to_owned(), url);
-        let site = Self { authority, world, gate };
-        std::fs::write(site.file("ca.pem"), site.authority.pem()).expect("written");
-        site
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.world.folder.path().join(name)
-    }
-
-    /// Tells the worker of the files that are there.
-    fn configure(&mut self) {
-        for (key, name) in [("CA", "ca.pem"), ("CERT", "device.pem"), ("KEY", "device.key")] {
-            let path = self.file(name).display().to_string();
-            self.world.extra.insert(format!("NEBULA_MANAGER_{key}_FILE"), path);
+        let files = Files::within(world.folder.path());
+        std::fs::write(&files.authority, authority.pem()).expect("written");
+        for (key, path) in files.of_worker() {
+            world.extra.insert(format!("NEBULA_MANAGER_{key}_FILE"), path.display().to_string());
         }
+        Self { authority, files, world, gate }
     }
 
     /// Issues a certificate into the device's files, and returns it.
     fn issue(&self) -> Vec<u8> {
-        let (certificate, key) = signed(&self.authority, "till-7");
-        std::fs::write(self.file("device.key"), key.serialize_pem()).expect("written");
-        std::fs::write(self.file("device.pem"), certificate.pem()).expect("written");
+        let (certificate, key) = signed(&self.authority, "till-7", |_| {});
+        std::fs::write(&self.files.key, key.serialize_pem()).expect("written");
+        std::fs::write(&self.files.certificate, certificate.pem()).expect("written");
         certificate.der().to_vec()
     }
 
@@ -98,9 +124,8 @@ fn engine() -> Arc<FakeEngine> {
 #[tokio::test]
 async fn certificate_is_presented_and_a_renewed_one_taken_without_a_restart() {
     let (log, _hearing) = Log::hear();
-    let mut site = Site::new().await;
+    let site = Site::new().await;
     let first = site.issue();
-    site.configure();
     let worker = site.world.worker_on(engine());
     site.presents(&first).await;
     site.gate.asked("for a report", 1, |it| it.line == "POST /api/v2/reports").await;
@@ -120,28 +145,27 @@ async fn certificate_is_presented_and_a_renewed_one_taken_without_a_restart() {
 #[tokio::test]
 async fn broken_and_missing_files_are_told_once_and_the_old_certificate_serves() {
     let (log, _hearing) = Log::hear();
-    let mut site = Site::new().await;
+    let site = Site::new().await;
     let first = site.issue();
-    let key = std::fs::read(site.file("device.key")).expect("read");
-    site.configure();
+    let key = std::fs::read(&site.files.key).expect("read");
     let worker = site.world.worker_on(engine());
     site.presents(&first).await;
     let told = || log.lines("certificate files cannot be used");
     for (number, deed) in (1..).zip(["empty", "other", "gone"]) {
         match deed {
-            "empty" => std::fs::write(site.file("device.key"), "").expect("written"),
+            "empty" => std::fs::write(&site.files.key, "").expect("written"),
             "other" => {
                 let other = KeyPair::generate().expect("a key").serialize_pem();
-                std::fs::write(site.file("device.key"), other).expect("written");
+                std::fs::write(&site.files.key, other).expect("written");
             }
-            _ => std::fs::remove_file(site.file("device.key")).expect("removed"),
+            _ => std::fs::remove_file(&site.files.key).expect("removed"),
         }
         until("it is told", || async { told().len() >= number }).await;
         site.presents(&first).await;
         assert_eq!(told().len(), number, "{:#?}", told());
     }
-    assert!(told().iter().all(|line| line.contains("device.key")), "{:#?}", told());
-    std::fs::write(site.file("device.key"), key).expect("written");
+    assert!(told().iter().all(|line| line.contains("own.key")), "{:#?}", told());
+    std::fs::write(&site.files.key, key).expect("written");
     until("it is told", || async { log.lines("can be used again").len() == 1 }).await;
     let last = site.issue();
     site.presents(&last).await;
@@ -152,17 +176,16 @@ async fn broken_and_missing_files_are_told_once_and_the_old_certificate_serves()
 #[tokio::test]
 async fn authority_that_comes_later_is_trusted_without_a_restart() {
     let (log, _hearing) = Log::hear();
-    let mut site = Site::new().await;
+    let site = Site::new().await;
     let certificate = site.issue();
-    site.configure();
-    std::fs::write(site.file("ca.pem"), authority().pem()).expect("written");
+    std::fs::write(&site.files.authority, authority().pem()).expect("written");
     let worker = site.world.worker_on(engine());
     until("it is told", || async { !log.lines("check-in failed").is_empty() }).await;
     let told = log.lines("check-in failed");
     for words in ["only has the name of one that is trusted", "set `manager_ca_file`"] {
         assert!(told[0].contains(words), "{told:?}");
     }
-    std::fs::write(site.file("ca.pem"), site.authority.pem()).expect("written");
+    std::fs::write(&site.files.authority, site.authority.pem()).expect("written");
     site.presents(&certificate).await;
     worker.stop().await;
 }
@@ -170,12 +193,11 @@ async fn authority_that_comes_later_is_trusted_without_a_restart() {
 #[tokio::test]
 async fn certificate_that_the_manager_does_not_know_is_told_with_its_key() {
     let (log, _hearing) = Log::hear();
-    let mut site = Site::new().await;
+    let site = Site::new().await;
     let stranger = authority();
-    let (certificate, key) = signed(&stranger, "till-7");
-    std::fs::write(site.file("device.key"), key.serialize_pem()).expect("written");
-    std::fs::write(site.file("device.pem"), certificate.pem()).expect("written");
-    site.configure();
+    let (certificate, key) = signed(&stranger, "till-7", |_| {});
+    std::fs::write(&site.files.key, key.serialize_pem()).expect("written");
+    std::fs::write(&site.files.certificate, certificate.pem()).expect("written");
     let worker = site.world.worker_on(engine());
     until("it is told", || async { !log.lines("check-in failed").is_empty() }).await;
     let told = log.lines("check-in failed");
@@ -190,7 +212,6 @@ async fn certificate_that_the_manager_does_not_know_is_told_with_its_key() {
 async fn device_that_enrolls_may_have_a_certificate_too() {
     let mut site = Site::new().await;
     site.issue();
-    site.configure();
     site.gate.make_token("nebula_enroll_one", 1);
     site.gate.invite(&mut site.world, Some("nebula_enroll_one"));
     let worker = site.world.worker_on(engine());
@@ -201,10 +222,9 @@ async fn device_that_enrolls_may_have_a_certificate_too() {
 
 #[tokio::test]
 async fn a_start_without_readable_files_is_a_mistake_of_the_configuration() {
-    let mut site = Site::new().await;
-    site.configure();
+    let site = Site::new().await;
     let mut worker = Worker::start(&site.world);
     let said = worker.says("manager_cert_file").await;
-    assert!(said.contains("device.pem cannot be read: No such file"), "{said}");
+    assert!(said.contains("own.pem cannot be read: No such file"), "{said}");
     assert_eq!(worker.ends().await, Some(2));
 }

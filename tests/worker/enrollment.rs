@@ -84,6 +84,21 @@ async fn a_lost_reply_is_asked_for_again_by_the_same_token() {
     worker.stop().await;
 }
 
+#[tokio::test]
+async fn a_reply_that_is_lost_for_longer_than_the_token_lives_is_made_up_for() {
+    let (world, engine, gate) = invited().await;
+    gate.enrolling(Enrolling::LosesReplies);
+    let worker = world.worker_on(Arc::new(engine.clone()));
+    gate.asked("to enroll", 1, Request::is_enrollment).await;
+    worker.stop().await;
+    gate.enrolling(Enrolling::IsOver);
+    let worker = world.worker_on(Arc::new(engine));
+    gate.asked("to enroll", 1, Request::is_enrollment).await;
+    gate.asked("for a report", 1, |it| it.line == "POST /api/v2/reports").await;
+    assert!(!kept(&world)["accepted"].is_null(), "{}", kept(&world));
+    worker.stop().await;
+}
+
 #[rstest]
 #[case::before_it_is_accepted(Enrolling::Hangs)]
 #[case::before_the_reply(Enrolling::LosesReplies)]
@@ -144,7 +159,7 @@ async fn inv_20_a_refused_enrollment_is_told_once_and_what_runs_goes_on() {
     for words in ["used up, has expired", "device-groups enroll tills", "enrollment_token"] {
         assert!(told[0].contains(words), "{words} is not in {told:?}");
     }
-    assert!(gate.requests().iter().all(Request::is_enrollment), "nobody asks as nobody");
+    assert!(gate.requests().iter().all(|it| it.bearer.is_some()), "nobody asks as nobody");
     // From disk, while nobody lets it in.
     until("it runs again", || async { runs(&engine) == 1 }).await;
     // A token that begins to count is used, as of a manager that hears of it late.

@@ -47,6 +47,8 @@ pub(crate) enum Enrolling {
     Hangs,
     /// They are done, and the reply is lost.
     LosesReplies,
+    /// The time of every enrollment token is over.
+    IsOver,
 }
 
 #[derive(Clone)]
@@ -232,8 +234,10 @@ impl Known {
     }
 
     fn enroll(&mut self, request: &Request) -> Option<Vec<u8>> {
-        if self.enrolling == Enrolling::Hangs {
-            return None;
+        match self.enrolling {
+            Enrolling::Hangs => return None,
+            Enrolling::IsOver => return Some(refused()),
+            Enrolling::Works | Enrolling::LosesReplies => {}
         }
         let body = request.json();
         let said = |key: &str| body[key].as_str().expect("a text").to_owned();

@@ -21,6 +21,7 @@ mod fleet;
 mod gate;
 mod healing;
 mod health;
+mod identity;
 mod image;
 mod kill;
 mod manager;

@@ -14,6 +14,7 @@ use super::declarations::Change;
 use super::devices::EXISTS;
 use super::objects::unknown;
 use super::reply::{Answer, Refusal, ok};
+use crate::clock::unix_seconds;
 use crate::model::{
     DeviceCredential, DeviceGroup, DeviceName, Enrollment, EnrollmentFields, EnrollmentId, Granted,
     Identity, Invalid, NewDevice, TokenDigest, new_enrollment_token,
@@ -25,7 +26,6 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Enrollments that have not ended; a list of their names is read as a whole.
 const MAX_ENROLLMENTS: usize = 10_000;
@@ -50,7 +50,9 @@ pub(super) async fn make(
         let reason = format!("{MAX_ENROLLMENTS} are open, and no more can be; let some expire");
         return Err(Invalid::field("enrollments", reason).into());
     }
-    let expires_at = u32::try_from(now()).unwrap_or(u32::MAX).saturating_add(fields.ttl_seconds);
+    let expires_at = u32::try_from(unix_seconds().cast_unsigned())
+        .unwrap_or(u32::MAX)
+        .saturating_add(fields.ttl_seconds);
     let id = EnrollmentId::new(expires_at, rand::random());
     let secret = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
     let token = new_enrollment_token(&id, &secret);
@@ -75,8 +77,10 @@ pub(super) async fn make(
 
 /// Removes enrollments that have ended, and says how many have not.
 async fn clean_up(manager: &Shared, who: &Principal) -> Result<usize, Refusal> {
-    let (open, ended): (Vec<EnrollmentId>, Vec<EnrollmentId>) =
-        enrollments(manager).await?.into_iter().partition(|id| now() < id.expires_at());
+    let (open, ended): (Vec<EnrollmentId>, Vec<EnrollmentId>) = enrollments(manager)
+        .await?
+        .into_iter()
+        .partition(|id| unix_seconds().cast_unsigned() < id.expires_at());
     for id in ended.iter().take(MAX_REMOVED) {
         remove(manager, who, id).await?;
     }
@@ -134,7 +138,8 @@ pub(super) async fn enroll(
     } else {
         let token = device.token.clone();
         let admit = move |mut enrollment: Enrollment| {
-            let is_open = now() < enrollment.enrollment.expires_at() && enrollment.admit(&token);
+            let is_open = unix_seconds().cast_unsigned() < enrollment.enrollment.expires_at()
+                && enrollment.admit(&token);
             is_open.then_some(enrollment).ok_or(Refusal::Unauthorized)
         };
         let change = Change::new(&who, "admit", id.as_str());
@@ -145,7 +150,7 @@ pub(super) async fn enroll(
     let credential = write(&manager, &who, "enroll", subject, move |known| DeviceCredential {
         device_group: device_group.clone(),
         token: Some(token.clone()),
-        enrolled_at: Some(now()),
+        enrolled_at: Some(unix_seconds().cast_unsigned()),
         ..known
     });
     let credential = Box::pin(credential).await?;
@@ -181,7 +186,7 @@ pub(super) async fn revoke(
         end_enrollments(&manager, &who, &token).await?;
     }
     let group = groups.into_iter().next().unwrap_or_default();
-    let revoked_at = now();
+    let revoked_at = unix_seconds().cast_unsigned();
     let revoked = write(&manager, &who, "revoke", (hostname, &group), move |known| {
         DeviceCredential { token: None, revoked_at: Some(revoked_at), ..known }
     });
@@ -241,9 +246,4 @@ pub(super) async fn shown(manager: &Shared, hostname: &str) -> Result<Value, Ref
         let times = times.map(|(key, at)| (key.to_owned(), at.map_or(Value::Null, Value::from)));
         Map::from_iter(times).into()
     }))
-}
-
-/// In seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -168,6 +168,13 @@ impl Enrollment {
                     self.accepted(client, group, &token);
                     return None;
                 }
+                // The reply may be long lost, and the enrollment token have ended since.
+                Err(ClientError::Unauthorized(_))
+                    if client.is_enrolled(&self.device_group, &token).await =>
+                {
+                    self.accepted(client, self.device_group.clone(), &token);
+                    return None;
+                }
                 Err(error) => {
                     let asked_as = AskedAs::Enrolling;
                     let failure = Failure::of(&error, client.url(), asked_as, &self.device_group);

@@ -15,17 +15,17 @@
 
 use super::memory::Tag;
 use super::principal::Principal;
-use super::{Denied, StoreError};
+use crate::clock::unix_seconds;
 use crate::model::{
     CertifiedDevice, DeviceCredential, DeviceName, Enrollment, EnrollmentId, TokenDigest,
     token_enrollment, token_hostname,
 };
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use moka::sync::Cache;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -107,33 +107,54 @@ impl DeviceClaim {
     }
 
     /// Asks the store whether it is right.
-    pub(super) async fn look_up(&self, store: &dyn Store) -> Result<Option<Principal>, StoreError> {
+    pub(super) async fn look_up(&self, store: &dyn Store) -> Result<LookedUp, StoreError> {
         Ok(match &self.subject {
             Subject::Token(hostname, digest) => {
-                let found: Option<DeviceCredential> = store.find(hostname.as_str()).await?;
-                let is_theirs = |found: &DeviceCredential| {
-                    let token = found.token.as_ref();
-                    token.is_some_and(|token| equal(token, digest))
+                let Some(found) = store.find::<DeviceCredential>(hostname.as_str()).await? else {
+                    return Ok(LookedUp::Unknown);
                 };
-                let found = found.filter(is_theirs);
-                found.map(|found| Principal::of_device(found.hostname, &found.device_group))
+                let is_theirs = found.token.as_ref().is_some_and(|token| equal(token, digest));
+                LookedUp::of(is_theirs, || {
+                    Principal::of_device(found.hostname, &found.device_group)
+                })
             }
             Subject::Certificate(certificate) => {
                 let device = &certificate.device;
                 let found: Option<DeviceCredential> = store.find(device.hostname.as_str()).await?;
                 let revoked_at = found.and_then(|found| found.revoked_at);
                 let is_revoked = revoked_at.is_some_and(|revoked| device.not_before <= revoked);
-                let is_valid = now() <= certificate.not_after && !is_revoked;
-                is_valid
-                    .then(|| Principal::of_device(device.hostname.clone(), &device.device_group))
+                let is_valid =
+                    unix_seconds().cast_unsigned() <= certificate.not_after && !is_revoked;
+                let principal =
+                    || Principal::of_device(device.hostname.clone(), &device.device_group);
+                LookedUp::of(is_valid, principal)
             }
             Subject::Enrollment(id, digest) => {
-                let found: Option<Enrollment> = store.find(id.as_str()).await?;
+                let Some(found) = store.find::<Enrollment>(id.as_str()).await? else {
+                    return Ok(LookedUp::Unknown);
+                };
                 let is_valid =
-                    |found: &Enrollment| equal(&found.token, digest) && now() < id.expires_at();
-                found.filter(is_valid).map(|_| Principal::enrolling(id.clone()))
+                    equal(&found.token, digest) && unix_seconds().cast_unsigned() < id.expires_at();
+                LookedUp::of(is_valid, || Principal::enrolling(id.clone()))
             }
         })
+    }
+}
+
+/// What the store says of a claim.
+#[derive(Debug)]
+pub(super) enum LookedUp {
+    /// It is right.
+    Right(Principal),
+    /// It is wrong, and about somebody who is there.
+    Wrong,
+    /// It is about nobody. Who it says that is must not be told: it may be any text.
+    Unknown,
+}
+
+impl LookedUp {
+    fn of(is_right: bool, principal: impl FnOnce() -> Principal) -> Self {
+        if is_right { Self::Right(principal()) } else { Self::Wrong }
     }
 }
 
@@ -277,16 +298,6 @@ impl Place {
     }
 }
 
-/// Whoever is wrong is told so by the name of the device, which is no secret.
-pub(super) fn wrong(claim: &DeviceClaim) -> Denied {
-    Denied::Wrong(Some(format!("device:{}", claim.name())))
-}
-
 fn equal(one: &TokenDigest, other: &TokenDigest) -> bool {
     bool::from(one.bytes().ct_eq(other.bytes()))
-}
-
-/// In seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -28,7 +28,7 @@ use crate::model::{
     DEVICE_TOKENS, MAX_SECRET_BYTES, Presented, Revision, Secret, SecretHash, token_id,
 };
 use crate::store::{KnownGroups, Store, StoreError};
-use devices::{DeviceClaim, Devices};
+use devices::{DeviceClaim, Devices, LookedUp};
 use hashing::Lane;
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::HeaderMap;
@@ -129,6 +129,8 @@ pub(super) struct Authenticator {
     waiting_searches: Semaphore,
     /// Accounts that are read at once.
     reads: Semaphore,
+    /// Devices that are looked up at once. Apart from users, whom a fleet must not hold up.
+    device_reads: Semaphore,
     /// Verifications that are going on: equal credentials are verified once.
     running: Mutex<HashMap<Tag, watch::Receiver<Option<Outcome>>>>,
     /// For requests that wait.
@@ -176,6 +178,7 @@ impl Authenticator {
             searches: Semaphore::new(1),
             waiting_searches: Semaphore::new(MAX_SEARCHES),
             reads: Semaphore::new(MAX_READS),
+            device_reads: Semaphore::new(MAX_READS),
             running: Mutex::default(),
             changed: Notify::new(),
             store,
@@ -361,7 +364,7 @@ impl Authenticator {
             let is_wanted = || send.receiver_count() > 1 || begun.elapsed() > GIVEN_UP_EARLY;
             let verified = match &claim {
                 Claim::User(claim) => here.examine(claim, address, is_wanted).await,
-                Claim::Device(claim) => here.examine_device(claim, address).await,
+                Claim::Device(claim) => here.look_up_device(claim).await,
             };
             let verified = verified.map_err(Arc::new);
             // Off the list first: whoever comes now finds memory up to date.
@@ -371,51 +374,35 @@ impl Authenticator {
         outcome
     }
 
-    /// Looks a device up. Nobody guesses its token, so only its own name is held up by wrong ones.
-    async fn examine_device(
-        &self,
-        claim: &DeviceClaim,
-        address: Option<IpAddr>,
-    ) -> Result<Principal, Denied> {
-        let place = match address.filter(|_| self.devices.last(&claim.tag).is_none()) {
-            Some(address) => {
-                Some(self.throttle.take(address, claim.name(), false).map_err(Denied::TooMany)?)
-            }
-            None => None,
-        };
-        let examined = self.look_up_device(claim).await;
-        if let Some(place) = place
-            && !matches!(examined, Err(Denied::Wrong(_)))
-        {
-            place.give_back();
-        }
-        examined
-    }
-
+    /// Looks a device up. Nobody guesses its token, so wrong ones are not counted: whoever stands
+    /// behind one address with it could keep it out by its name.
     async fn look_up_device(&self, claim: &DeviceClaim) -> Result<Principal, Denied> {
         for _ in 0..MAX_ROUNDS {
             let seen = self.devices.seen(claim.name());
             let looked_up = {
-                let _turn = self.reads.acquire().await;
+                let _turn = self.device_reads.acquire().await;
                 claim.look_up(&*self.store).await
             };
-            let principal = match looked_up {
-                Ok(principal) => principal,
+            let looked_up = match looked_up {
+                Ok(looked_up) => looked_up,
                 // A store that is away has not changed its mind.
                 Err(error @ StoreError::Unavailable { .. }) => {
                     match self.devices.last(&claim.tag) {
-                        Some(principal) => Some(principal),
+                        Some(principal) => LookedUp::Right(principal),
                         None => return Err(Denied::Store(error)),
                     }
                 }
                 Err(error) => return Err(Denied::Store(error)),
             };
-            match principal {
-                Some(principal) if self.devices.keep(claim, &principal, seen) => {
+            match looked_up {
+                LookedUp::Right(principal) if self.devices.keep(claim, &principal, seen) => {
                     return Ok(principal);
                 }
-                None if self.devices.keep_wrong(claim, seen) => {
-                    return Err(devices::wrong(claim));
+                LookedUp::Wrong if self.devices.keep_wrong(claim, seen) => {
+                    return Err(Denied::Wrong(Some(format!("device:{}", claim.name()))));
+                }
+                LookedUp::Unknown if self.devices.keep_wrong(claim, seen) => {
+                    return Err(Denied::Wrong(None));
                 }
                 // It was written meanwhile.
                 _ => {}
