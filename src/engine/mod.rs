@@ -18,6 +18,7 @@ mod summary;
 
 pub use docker::DockerEngine;
 pub use fake::{FakeEngine, Fault};
+pub use own::container_id;
 
 use crate::config::Secret;
 use crate::model::{ContainerSpec, ImageReference, Observed};

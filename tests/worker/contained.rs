@@ -4,6 +4,7 @@
 use crate::apps::{app, site};
 use crate::daemon::Daemon;
 use crate::docker::{Container, Docker};
+use crate::manager::{Answer, state};
 use crate::world::{World, until, variable};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -128,9 +129,9 @@ async fn worker_never_touches_its_own_container_whatever_its_name_and_labels() {
     // No app of that name is declared any more, and all that is not used is to go.
     world.manager.declare(&[]);
     run(&world, &[]).await;
-    let mut state = crate::manager::state(100, &[]);
-    state["prune_id"] = 2.into();
-    world.manager.say(crate::manager::Answer::State(state));
+    let mut empty = state(2_000, &[]);
+    empty["prune_id"] = 2.into();
+    world.manager.say(Answer::State(empty));
     until("unused images are gone", || async {
         let images = world.docker.run(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).await;
         !images.contains(&site("1"))
@@ -139,4 +140,18 @@ async fn worker_never_touches_its_own_container_whatever_its_name_and_labels() {
     world.docker.run(&["image", "inspect", "nebula:newer"]).await;
     assert_eq!(own(&world.docker.containers().await), before);
     daemon.remove().await;
+}
+
+#[tokio::test]
+async fn worker_that_is_named_after_its_container_says_so() {
+    let world = World::new().await;
+    let environment = ["--env", "DEVICE_GROUP=tills", "--env", "NEBULA_MANAGER_HOST=127.0.0.1"];
+    let image = variable("NEBULA_TEST_IMAGE");
+    let run = [&["run", "--detach", "--name", "unnamed"], &environment[..], &[&image, "worker"]];
+    world.docker.run(&run.concat()).await;
+    until("it says that its name will not last", || async {
+        let said = world.docker.try_run(&["logs", "unnamed"]).await;
+        String::from_utf8_lossy(&said.stderr).contains("another device; set `hostname`")
+    })
+    .await;
 }

@@ -22,22 +22,22 @@ fn asked(cmdline: &str) -> Result<(&'static str, Option<Place>), HealthError> {
     place(cmdline.as_bytes(), &environment(), "till-7")
 }
 
-fn at(listen: &str, is_https: bool) -> Option<Place> {
-    Some(Place::Address { listen: listen.parse().expect("an address"), is_https })
+fn at(listen: &str, is_https: bool) -> Place {
+    Place::Address { listen: listen.parse().expect("an address"), is_https }
 }
 
 #[test]
 fn each_mode_is_asked_where_its_own_configuration_puts_it() {
     let socket = |folder: &str| Some(Place::Socket(PathBuf::from(folder).join("worker.sock")));
     for (cmdline, expected) in [
-        ("nebula manager", ("manager", at("0.0.0.0:80", false))),
-        ("/usr/bin/nebula manager --listen [::]:81", ("manager", at("[::]:81", false))),
-        ("/sbin/docker-init -- nebula reporter", ("reporter", at("127.0.0.1:9180", false))),
+        ("nebula manager", ("manager", Some(at("0.0.0.0:80", false)))),
+        ("/usr/bin/nebula manager --listen [::]:81", ("manager", Some(at("[::]:81", false)))),
+        ("/sbin/docker-init -- nebula reporter", ("reporter", Some(at("127.0.0.1:9180", false)))),
         ("/tini -g -- /bin/nebula worker", ("worker", socket("/var/lib/nebula-worker"))),
         ("nebula worker --data-dir /data", ("worker", socket("/data"))),
         (
             "nebula manager --tls-cert-file /c --tls-key-file /k",
-            ("manager", at("0.0.0.0:80", true)),
+            ("manager", Some(at("0.0.0.0:80", true))),
         ),
         ("nebula ctl ping", ("ctl", None)),
     ] {
@@ -52,7 +52,7 @@ fn all_addresses_are_asked_at_this_machines_own() {
         ("[::]:80", "http://[::1]:80/healthz"),
         ("10.1.2.3:8000", "http://10.1.2.3:8000/healthz"),
     ] {
-        assert_eq!(at(listen, false).expect("a place").to_string(), url);
+        assert_eq!(at(listen, false).to_string(), url);
     }
 }
 

@@ -33,7 +33,7 @@ pub use state::StateError;
 
 use crate::bus::{Bus, KafkaBus, KafkaConfigError, ManagerBus};
 use crate::client::{Client, ClientError, Credentials};
-use crate::engine::{ContainerEngine, RegistryAuth, RegistryLogin};
+use crate::engine::{ContainerEngine, RegistryAuth, RegistryLogin, container_id};
 use crate::monitoring::notify;
 use crate::reconcile::Policy;
 use certificates::CertificateWatch;
@@ -50,6 +50,9 @@ use tracing::{info, warn};
 /// that is away refuses at once; a network that swallows requests must not keep a device from
 /// running what it has.
 const FIRST_ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Of a container's id, as Docker shows it to people and makes hostnames of it.
+const SHORT_ID_LENGTH: usize = 12;
 
 /// Why a worker cannot start. Once it runs, nothing ends it but its shutdown.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +84,7 @@ pub async fn run(
         manager = client.url(),
         "worker started"
     );
+    tell_unstable_name(&config.hostname);
     let policy = policy(&config);
     let bus = bus(&config, &client).map_err(WorkerError::Kafka)?;
     let certificates = Arc::new(CertificateWatch::new(client.clone()));
@@ -116,7 +120,9 @@ pub async fn run(
     };
     let asked = checkin.asked();
     let monitor = monitor::Monitor::new();
-    let watching = monitor::watch(Arc::clone(&monitor), &config.data_dir, shutdown.clone());
+    // Apart, for the futures of a worker are many and lie in one another.
+    let watching =
+        Box::pin(monitor::watch(Arc::clone(&monitor), &config.data_dir, shutdown.clone()));
     // It is over after the first minutes of a device's life; the others would carry its room for ever.
     let enrolling = Box::pin(identity.run(asked.clone(), shutdown.clone()));
     let checking = checkin.run(ready, &monitor, shutdown.clone());
@@ -132,6 +138,19 @@ pub async fn run(
     tokio::join!(enrolling, checking, reconciling, reporting, watching);
     info!("worker stopped; its containers go on running");
     Ok(())
+}
+
+/// Docker names a container's host after the container. Such a device would be another one after each
+/// update of its worker.
+fn tell_unstable_name(hostname: &str) {
+    if hostname.len() >= SHORT_ID_LENGTH
+        && container_id().is_some_and(|id| id.starts_with(hostname))
+    {
+        warn!(
+            hostname,
+            "this device is known by the id of the worker's container, and the next container is another device; set `hostname` (NEBULA_HOSTNAME), or start it with --network host"
+        );
+    }
 }
 
 /// The planner's waits on this device. Devices of one kind are often left with one name for all,
