@@ -120,12 +120,11 @@ pub async fn run(
     };
     let asked = checkin.asked();
     let monitor = monitor::Monitor::new();
-    // Apart, for the futures of a worker are many and lie in one another.
+    // Apart: each has a whole request in it, of which main's own future would have to be large.
     let watching =
         Box::pin(monitor::watch(Arc::clone(&monitor), &config.data_dir, shutdown.clone()));
-    // It is over after the first minutes of a device's life; the others would carry its room for ever.
     let enrolling = Box::pin(identity.run(asked.clone(), shutdown.clone()));
-    let checking = checkin.run(ready, &monitor, shutdown.clone());
+    let checking = Box::pin(checkin.run(ready, &monitor, shutdown.clone()));
     let reconciling = async {
         // What is kept may be older than what was last carried out: the disk was full, or an old
         // one was put in.
