@@ -4,9 +4,10 @@ use crate::world::{World, until, until_within, variable};
 use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// A health check asks each second here, and has five seconds for an answer.
-const VERDICT: Duration = Duration::from_secs(60);
+const VERDICT: Duration = Duration::from_secs(30);
 
 /// Starts a container of our image, which is asked for its health each second.
 async fn start(world: &World, name: &str, options: &[&str], arguments: &[&str]) {
@@ -83,12 +84,12 @@ async fn folder_with_files_of_others_is_not_given_away() {
     let mount = format!("{}:/var/lib/nebula", folder.display());
     let image = variable("NEBULA_TEST_IMAGE");
     let run = ["run", "--rm", "--volume", &mount, "--env", "AUTH_TOKEN=token", &image, "manager"];
-    let said = world.docker.try_run(&run).await;
+    let said = timeout(VERDICT, world.docker.try_run(&run)).await.expect("it does not start");
     let error = String::from_utf8_lossy(&said.stderr);
     assert_eq!(said.status.code(), Some(2), "{error}");
     assert!(error.contains("`/var/lib/nebula` holds files that are not of nebula"), "{error}");
     let run = [&run[..4], &["--env", "NEBULA_RUN_AS=nebula"], &run[4..]].concat();
-    let said = world.docker.try_run(&run).await;
+    let said = timeout(VERDICT, world.docker.try_run(&run)).await.expect("it does not start");
     let error = String::from_utf8_lossy(&said.stderr);
     assert!(error.contains("NEBULA_RUN_AS: expected numbers"), "{error}");
 }

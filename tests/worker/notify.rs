@@ -44,13 +44,10 @@ impl Service {
         String::from_utf8_lossy(&message[..length]).trim().to_owned()
     }
 
-    /// Waits until it says this, and gives how many other messages came before.
-    async fn says(&self, word: &str) -> usize {
-        let mut before = 0;
-        while self.next().await != word {
-            before += 1;
-        }
-        before
+    /// Waits until it says this, whatever else it says.
+    async fn says(&self, word: &str) {
+        let heard = timeout(PATIENCE, async { while self.next().await != word {} }).await;
+        assert!(heard.is_ok(), "it did not say {word}");
     }
 
     fn signal(&self, signal: Signal) {
