@@ -101,6 +101,19 @@ need_rust_component() {
     "$1" --version >/dev/null 2>&1 || die "\`$1\` is missing" "type: rustup component add $2"
 }
 
+# cargo_tool NAME VERSION: compiles a tool of cargo's once, and prints where it is.
+cargo_tool() {
+    local folder=$CACHE/$1-$2
+    if [[ ! -x $folder/bin/$1 ]]; then
+        say "compiling $1 $2, once"
+        # Without optimisation: it is compiled for longer than it will ever run.
+        cargo install --quiet --locked --debug --root "$folder" --version "$2" "$1" >&2 ||
+            die "cannot compile $1 $2" "is this machine on a network?"
+        give_back "$CACHE"
+    fi
+    printf '%s\n' "$folder/bin/$1"
+}
+
 # site_binary: compiles demo/site.rs once a content, compiler and set of flags; prints the folder
 # that holds the binary `site`, ready to be given to `docker build`.
 site_binary() {

@@ -1,6 +1,6 @@
 //! Nebula runs Docker apps on fleets. The modules in reading order:
 //!
-//! [`model`] the nouns; [`reconcile`] the pure planner; then what touches the world: `config`,
+//! [`model`] the nouns; [`reconcile`] the pure planner; then what touches the world: `clock`, `config`,
 //! `engine`, `store`, `client`, `bus`, `monitoring`; `modes`, what the binary can be; `run_as`, who the process is; `cli`, its
 //! command line; and `health`, which asks another process of the same binary.
 
@@ -13,6 +13,8 @@ pub mod bus;
 pub mod cli;
 #[cfg(feature = "daemon")]
 pub mod client;
+#[cfg(feature = "daemon")]
+pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
 #[cfg(feature = "daemon")]

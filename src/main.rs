@@ -104,7 +104,7 @@ fn run_worker(given: &Given, environment: &Environment) -> ExitCode {
     let engine = Arc::new(DockerEngine::new(config.docker_host.clone()));
     // A device's memory is for its apps: one thread does.
     serve(&mut Builder::new_current_thread(), async |shutdown| {
-        Ok(worker::run(config, engine, shutdown).await?)
+        Ok(Box::pin(worker::run(config, engine, shutdown)).await?)
     })
 }
 

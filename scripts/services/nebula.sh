@@ -8,15 +8,15 @@
 nebula_install() {
     need_rust
     need strip binutils
-    # The same binary that the tests start, so that it is compiled once.
-    cargo build --bin nebula
+    # Not where the book's tests bring the one that they were compiled with.
+    [[ -n ${NEBULA_BOOK_BINARY:-} ]] || cargo build --bin nebula
 }
 
 nebula_up() {
     [[ -n ${NEBULA_TEST_DOCKER_HOST:-} ]] ||
         die "the service \`nebula\` needs another before it" "with-services docker nebula -- COMMAND"
     export NEBULA_TEST_IMAGE=nebula:latest
-    "$ROOT/scripts/image" --binary "$ROOT/target/debug/nebula" --no-check
+    "$ROOT/scripts/image" --binary "${NEBULA_BOOK_BINARY:-$ROOT/target/debug/nebula}" --no-check
 }
 
 # The image is gone with the dockerd.

@@ -23,8 +23,10 @@ registry_up() {
     mkdir -p "$NEBULA_RUN/registry"
     # Its bcrypt hash, made beforehand, for the programs that make one need further packages. The
     # low cost (5) is on purpose: each layer is a request of its own.
+    # The second is the book's user, with the password that it prints: `change-me`.
     # shellcheck disable=SC2016
     printf '%s:%s\n' "$NEBULA_TEST_REGISTRY_USER" '$2b$05$abcdefghijklmnopqrstuuO6uI/rTzKRjzjpEmAxcJChxDurDUMXO' \
+        devices '$2b$05$z28Dr.UpwQwpD49rmBaTIuhcSIzQE3WGO1fPn02S3gmVwJaeDdsJy' \
         >"$NEBULA_RUN/registry/htpasswd"
     registry_start open "$NEBULA_TEST_REGISTRY" ''
     registry_start private "$NEBULA_TEST_PRIVATE_REGISTRY" "auth: {htpasswd: {realm: nebula-test, path: $NEBULA_RUN/registry/htpasswd}}"

@@ -1,6 +1,6 @@
 //! Everything that can come instead of an answer.
 
-use super::{MAX_BODY_BYTES, Problem, Refusal, problem};
+use super::{MAX_BODY_BYTES, Problem, Refusal, TlsFileError, problem};
 use reqwest::{StatusCode, Url};
 use std::error::Error;
 use std::time::Duration;
@@ -34,6 +34,9 @@ pub enum ClientError {
     /// The TLS side could not be set up.
     #[error("cannot prepare TLS")]
     Tls(#[source] rustls::Error),
+    /// A file of a certificate cannot be used.
+    #[error("cannot use the files of TLS")]
+    TlsFile(#[source] TlsFileError),
     /// `SSL_CERT_FILE` or `SSL_CERT_DIR` names what cannot be read.
     #[error("cannot read the trusted certificates that SSL_CERT_FILE or SSL_CERT_DIR names")]
     TrustStore(#[source] rustls_native_certs::Error),

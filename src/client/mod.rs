@@ -23,8 +23,10 @@ mod refusal;
 mod report_page;
 mod routes;
 mod tls;
+mod tls_files;
 mod transfer;
 
+pub use crate::config::{CertificateFiles, TlsFiles, TlsKeys};
 pub use clock::ClockDifference;
 pub use device_page::DevicePage;
 pub use error::{ClientError, Transport};
@@ -32,7 +34,8 @@ pub use noun::{Action, Noun};
 pub use problem::{Problem, in_words};
 pub use refusal::Refusal;
 pub use report_page::ReportPage;
-pub use tls::{install_crypto_provider, trusted_certificates};
+pub use tls::{install_crypto_provider, tls_config, trusted_certificates};
+pub use tls_files::TlsFileError;
 
 use crate::config::Secret;
 use address::{authorization, base_url, is_loopback};
@@ -45,7 +48,9 @@ use reqwest::header::{
 use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::{Map, Value};
 use std::io::Write;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use tls_files::TlsContent;
 
 /// The largest answer that is read. A group of a thousand apps is about one megabyte.
 pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -130,14 +135,22 @@ pub struct CheckedIn {
 }
 
 /// The client of one manager, or of the load balancer in front of several. Cheap to clone: clones
-/// share their connections.
+/// share their connections and their credentials, so that whoever renews them does it for all.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    way: Arc<RwLock<Way>>,
     /// With the path prefix, without a trailing slash.
     base: Url,
-    authorization: Option<HeaderValue>,
+    tls_files: TlsFiles,
+    authorization: Arc<RwLock<Option<HeaderValue>>>,
     timeout: Duration,
+}
+
+/// The connections, and the content of the files that they were made with.
+#[derive(Debug)]
+struct Way {
+    http: reqwest::Client,
+    digest: [u8; 32],
 }
 
 /// One request, before redirects.
@@ -155,23 +168,113 @@ struct Ask<'a> {
     limit: Option<Duration>,
 }
 
-impl Client {
-    /// A client for the manager at `url`, which may carry a path prefix. `limit` is the longest one
-    /// request may take, its body included; of a backup, the longest silence.
-    pub fn new(url: &str, credentials: &Credentials, limit: Duration) -> Result<Self, ClientError> {
-        let base = base_url(url)?;
+impl Way {
+    fn new(base: &Url, files: &TlsFiles, limit: Duration) -> Result<Self, ClientError> {
+        if base.scheme() != "https" {
+            return Self::over(base, tls::no_tls()?, limit, [0; 32]);
+        }
+        Self::with(base, &files.read().map_err(ClientError::TlsFile)?, limit)
+    }
+
+    fn with(base: &Url, content: &TlsContent, limit: Duration) -> Result<Self, ClientError> {
+        Self::over(base, tls::client_config(content)?, limit, content.digest)
+    }
+
+    fn over(
+        base: &Url,
+        tls: rustls::ClientConfig,
+        limit: Duration,
+        digest: [u8; 32],
+    ) -> Result<Self, ClientError> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("nebula/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(limit.min(MAX_CONNECT_TIME))
             .redirect(reqwest::redirect::Policy::none())
-            .tls_backend_preconfigured(tls::client_config(base.scheme() == "https")?);
-        if is_loopback(&base) {
+            .tls_backend_preconfigured(tls);
+        if is_loopback(base) {
             // No proxy can reach our own loopback.
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|error| ClientError::Prepare(Transport::new(error)))?;
-        let authorization = authorization(credentials)?;
-        Ok(Self { http, base, authorization, timeout: limit })
+        Ok(Self { http, digest })
+    }
+}
+
+impl Client {
+    /// A client for the manager at `url`, which may carry a path prefix. `limit` is the longest one
+    /// request may take, its body included; of a backup, the longest silence.
+    pub fn new(url: &str, credentials: &Credentials, limit: Duration) -> Result<Self, ClientError> {
+        Self::with_tls(url, credentials, TlsFiles::default(), limit)
+    }
+
+    /// The same with authorities and a certificate of one's own, for a manager that is reached by
+    /// `https`; of one that is not, the files are not looked at.
+    pub fn with_tls(
+        url: &str,
+        credentials: &Credentials,
+        tls_files: TlsFiles,
+        limit: Duration,
+    ) -> Result<Self, ClientError> {
+        let base = base_url(url)?;
+        let way = Arc::new(RwLock::new(Way::new(&base, &tls_files, limit)?));
+        let authorization = Arc::new(RwLock::new(authorization(credentials)?));
+        Ok(Self { way, base, tls_files, authorization, timeout: limit })
+    }
+
+    /// The same before the files can be read, which [`Client::renew`] then does: nothing of them is
+    /// trusted or presented until then.
+    pub fn with_tls_later(
+        url: &str,
+        credentials: &Credentials,
+        tls_files: TlsFiles,
+        limit: Duration,
+    ) -> Result<Self, ClientError> {
+        let client = Self::new(url, credentials, limit)?;
+        Ok(Self { tls_files, ..client })
+    }
+
+    /// Looks at the files of TLS again. True when something else stands in them: connections from
+    /// now on are made with it, and requests under way come to their end. After an error all goes
+    /// on with what stood in them before.
+    pub fn renew(&self) -> Result<bool, ClientError> {
+        if self.tls_files.is_empty() || self.base.scheme() != "https" {
+            return Ok(false);
+        }
+        let known = self.way.read().unwrap_or_else(PoisonError::into_inner).digest;
+        let content = self.tls_files.read().map_err(ClientError::TlsFile)?;
+        if content.digest == known {
+            return Ok(false);
+        }
+        // A connection keeps the certificate that it was opened with, so none is taken along.
+        let way = Way::with(&self.base, &content, self.timeout)?;
+        *self.way.write().unwrap_or_else(PoisonError::into_inner) = way;
+        Ok(true)
+    }
+
+    /// Asks as somebody else from now on, all clones included.
+    pub fn present(&self, credentials: &Credentials) -> Result<(), ClientError> {
+        let value = authorization(credentials)?;
+        *self.authorization.write().unwrap_or_else(PoisonError::into_inner) = value;
+        Ok(())
+    }
+
+    fn http(&self) -> reqwest::Client {
+        self.way.read().unwrap_or_else(PoisonError::into_inner).http.clone()
+    }
+
+    fn authorization(&self) -> Option<HeaderValue> {
+        self.authorization.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A client of its own that asks as somebody else over the same connections.
+    fn asking_as(&self, credentials: &Credentials) -> Result<Self, ClientError> {
+        let authorization = Arc::new(RwLock::new(authorization(credentials)?));
+        Ok(Self { authorization, ..self.clone() })
+    }
+
+    /// Whether whoever listens on the way can read what is sent.
+    pub fn is_in_clear(&self) -> bool {
+        self.base.scheme() == "http" && !is_loopback(&self.base)
     }
 
     /// The manager's URL as it is used: with the path prefix, without a trailing slash.
@@ -252,9 +355,9 @@ impl Client {
     }
 
     async fn send_once(&self, ask: &Ask<'_>) -> Result<Response, ClientError> {
-        let mut request = self.http.request(ask.method.clone(), ask.url.clone());
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.clone());
+        let mut request = self.http().request(ask.method.clone(), ask.url.clone());
+        if let Some(authorization) = self.authorization() {
+            request = request.header(AUTHORIZATION, authorization);
         }
         if let Some(etag) = ask.etag {
             request = request.header(IF_NONE_MATCH, etag);

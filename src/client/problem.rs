@@ -5,7 +5,7 @@
 //! that a caller which tells a cause once does.
 
 use chrono::{DateTime, Utc};
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +26,8 @@ pub enum Problem {
     NotYetValid,
     /// The certificate is for other names.
     WrongName,
+    /// Whoever answers does not accept the certificate that was presented, or wants one.
+    OwnCertificate,
     /// TLS fails otherwise.
     Tls,
     /// What answers does not speak TLS.
@@ -42,9 +44,6 @@ impl Problem {
     pub fn advice(self, now: SystemTime) -> Option<String> {
         let clock = || in_words(now);
         Some(match self {
-            Self::UnknownAuthority => "a certificate of your own authority is trusted when \
-                                       SSL_CERT_FILE names the authority's PEM file"
-                .to_owned(),
             Self::AuthorityAsServer => "give the manager a certificate that is not an \
                                         authority's own (`basicConstraints=CA:FALSE`)"
                 .to_owned(),
@@ -66,7 +65,13 @@ impl Problem {
             Self::NotHttp => {
                 "does the manager speak TLS? its URL begins with https:// if so".to_owned()
             }
-            Self::Refused | Self::UnknownHost | Self::Tls | Self::Other => return None,
+            // What is to be done about certificates of one's own stands in the mode's keys.
+            Self::UnknownAuthority
+            | Self::OwnCertificate
+            | Self::Refused
+            | Self::UnknownHost
+            | Self::Tls
+            | Self::Other => return None,
         })
     }
 }
@@ -101,8 +106,26 @@ fn of_tls(error: &rustls::Error) -> (Problem, Option<String>) {
             (Problem::NotTls, Some("what answers there does not speak TLS".to_owned()))
         }
         rustls::Error::InvalidCertificate(error) => of_certificate(error),
+        rustls::Error::AlertReceived(alert) => of_alert(*alert),
         _ => (Problem::Tls, None),
     }
+}
+
+/// What the other side says of our certificate; in the words of TLS it says "unknown" of most.
+fn of_alert(alert: AlertDescription) -> (Problem, Option<String>) {
+    let words = match alert {
+        AlertDescription::CertificateExpired => "it says that our certificate has expired",
+        AlertDescription::CertificateRevoked => "it says that our certificate is revoked",
+        AlertDescription::UnknownCA => "it does not know the authority of our certificate",
+        AlertDescription::CertificateRequired => "it wants a certificate, and we present none",
+        // `DecryptError` is of a certificate that is signed by another authority of the same name.
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::DecryptError
+        | AlertDescription::CertificateUnknown => "it does not accept our certificate",
+        _ => return (Problem::Tls, None),
+    };
+    (Problem::OwnCertificate, Some(words.to_owned()))
 }
 
 fn of_certificate(error: &CertificateError) -> (Problem, Option<String>) {
@@ -113,6 +136,12 @@ fn of_certificate(error: &CertificateError) -> (Problem, Option<String>) {
         CertificateError::UnknownIssuer => (
             Problem::UnknownAuthority,
             "its certificate is of an authority that is not trusted here".to_owned(),
+        ),
+        // As of an authority that was made anew under its old name.
+        CertificateError::BadSignature => (
+            Problem::UnknownAuthority,
+            "its certificate is of an authority that only has the name of one that is trusted here"
+                .to_owned(),
         ),
         CertificateError::Expired => (Problem::Expired, "its certificate has expired".to_owned()),
         CertificateError::ExpiredContext { not_after, .. } => {

@@ -3,9 +3,10 @@
 use super::device_page::{self, DevicePage};
 use super::report_page::{self, ReportPage};
 use super::{
-    Action, Ask, CheckedIn, Client, ClientError, ClockDifference, Info, Noun, Object, Reply,
-    refusal,
+    Action, Ask, CheckedIn, Client, ClientError, ClockDifference, Credentials, Info, Noun, Object,
+    Reply, refusal,
 };
+use crate::config::Secret;
 use crate::model::{DeviceQuery, ReportQuery};
 use reqwest::header::ETAG;
 use reqwest::{Method, StatusCode};
@@ -106,6 +107,49 @@ impl Client {
     /// Takes a device out of the inventory, until it is heard of again.
     pub async fn delete_device(&self, hostname: &str) -> Result<Reply<Object>, ClientError> {
         self.object(Method::DELETE, &["devices", hostname], None).await
+    }
+
+    /// Ends what a device presents as itself: its own token, and its certificates that were issued
+    /// until now.
+    pub async fn revoke_device(&self, hostname: &str) -> Result<Reply<Object>, ClientError> {
+        self.object(Method::POST, &["devices", hostname, "revoke"], None).await
+    }
+
+    /// Makes a token with which devices enroll in a group; the reply shows it in clear, this once.
+    pub async fn new_enrollment(
+        &self,
+        group: &str,
+        body: &Object,
+    ) -> Result<Reply<Object>, ClientError> {
+        let path = [Noun::DeviceGroup.collection(), group, "enroll"];
+        self.object(Method::POST, &path, Some(body)).await
+    }
+
+    /// Hands the token that a device made for itself to the manager, with an enrollment token as the
+    /// credentials. The same request again answers the same. Returns the device's group.
+    pub async fn enroll(
+        &self,
+        enrollment: &Secret<String>,
+        hostname: &str,
+        token: &Secret<String>,
+    ) -> Result<String, ClientError> {
+        let body = [("hostname", hostname), ("token", token.expose())];
+        let body = body.map(|(key, value)| (key.to_owned(), value.into())).into_iter().collect();
+        let once = self.asking_as(&Credentials::Bearer(enrollment.clone()))?;
+        let reply = once.object(Method::POST, &["enroll"], Some(&body)).await?.content;
+        let said = |key: &str| reply.get(key).and_then(Value::as_str);
+        match (said("hostname"), said("device_group")) {
+            (Some(named), Some(group)) if named == hostname => Ok(group.to_owned()),
+            _ => Err(ClientError::Shape { expected: "this device's enrollment" }),
+        }
+    }
+
+    /// Whether the manager lets a device in by this token, as far as it says so.
+    pub async fn is_enrolled(&self, group: &str, token: &Secret<String>) -> bool {
+        match self.asking_as(&Credentials::Bearer(token.clone())) {
+            Ok(device) => device.info(group, None).await.is_ok(),
+            Err(_) => false,
+        }
     }
 
     /// Orders every device of every group to remove unused images.

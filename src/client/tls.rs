@@ -1,8 +1,12 @@
-//! Whom the client trusts: the system's roots and Mozilla's, which are built in so that the
-//! program works in an image without a single file of its own.
+//! Whom the client trusts: the system's roots, Mozilla's, which are built in so that the program
+//! works in an image without a single file of its own, and those of [`TlsFiles`]. And the certificate that
+//! it presents, which is theirs alone.
 
 use super::ClientError;
+use super::tls_files::TlsContent;
+use crate::config::TlsFiles;
 use rustls::pki_types::CertificateDer;
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
@@ -14,26 +18,41 @@ pub fn install_crypto_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// The TLS side of a client. Roots are read only when they will be used: they cost some
-/// milliseconds, and a client without `https` never follows a redirect to it.
-pub(super) fn client_config(uses_tls: bool) -> Result<ClientConfig, ClientError> {
-    let roots = if uses_tls { roots()? } else { RootCertStore::empty() };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(ClientError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+/// The TLS side of a client that uses none: it never follows a redirect to it.
+pub(super) fn no_tls() -> Result<ClientConfig, ClientError> {
+    config(RootCertStore::empty(), &TlsContent::default())
 }
 
-fn roots() -> Result<RootCertStore, ClientError> {
+/// The TLS side of a client with what stands in its files. Reading the roots costs some milliseconds.
+pub(super) fn client_config(content: &TlsContent) -> Result<ClientConfig, ClientError> {
     let mut roots = RootCertStore::empty();
     // Systems hold odd certificates; one that cannot be parsed is passed over, as OpenSSL does.
     roots.add_parsable_certificates(of_system().map_err(ClientError::TrustStore)?);
     roots.add_parsable_certificates(TLS_SERVER_ROOT_CERTS.iter().cloned());
-    Ok(roots)
+    roots.add_parsable_certificates(content.authorities.iter().cloned());
+    config(roots, content)
+}
+
+/// The same for connections that are made without a [`super::Client`].
+pub fn tls_config(files: &TlsFiles) -> Result<ClientConfig, ClientError> {
+    client_config(&files.read().map_err(ClientError::TlsFile)?)
+}
+
+fn config(roots: RootCertStore, content: &TlsContent) -> Result<ClientConfig, ClientError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(ClientError::Tls)?
+        .with_root_certificates(roots);
+    let mut config = match &content.certificate {
+        None => builder.with_no_client_auth(),
+        Some(certificate) => {
+            let resolver = SingleCertAndKey::from(Arc::clone(certificate));
+            builder.with_client_cert_resolver(Arc::new(resolver))
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 /// Whom a client that brings TLS of its own is to trust: the system's roots, or where there are none

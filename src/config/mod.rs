@@ -35,6 +35,7 @@ mod layers;
 mod mongo;
 mod settings;
 pub mod tables;
+mod tls;
 mod value;
 
 pub use crate::model::Secret;
@@ -49,3 +50,4 @@ pub use key::{Fallback, Key, Kind, Table};
 pub use layers::{Layer, Source};
 pub use mongo::Mongo;
 pub use settings::Settings;
+pub use tls::{CertificateFiles, TlsFiles, TlsKeys};

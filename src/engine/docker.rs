@@ -8,6 +8,7 @@ use super::layers::{Layers, TooLarge};
 use super::summary::Ours;
 use super::{ContainerEngine, EngineError, RegistryAuth, RegistryLogin};
 use super::{disk, layers, own, patience, summary};
+use crate::clock::since_1970;
 use crate::model::{
     ContainerSpec, ContainerState, Health, ImageReference, MANAGED_LABEL, MANAGED_VALUE, Machine,
     Observed, ObservedContainer, ObservedImage, ObservedRun, WorkerContainer,
@@ -33,7 +34,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// The newest API that this was tried with. Engines up to 29 still speak it; older ones are spoken
 /// to in theirs.
@@ -343,7 +344,7 @@ impl ContainerEngine for DockerEngine {
         ]);
         // The request is sent when the stream is first polled. What happens until then is told
         // because it is asked for from this moment on.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = since_1970();
         let since = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
         let options = EventsOptionsBuilder::new().since(&since).filters(&filters).build();
         let address = self.address.clone();

@@ -20,6 +20,7 @@ mod containers_per;
 mod cron_job;
 mod decimal;
 mod desired;
+mod device_credential;
 mod device_group;
 mod disk;
 mod duration;
@@ -60,6 +61,11 @@ pub use container_settings::{ContainerSettings, MAX_LIST_ITEMS};
 pub use containers_per::{ContainersPer, MAX_REPLICAS, Machine};
 pub use cron_job::{CronJob, CronJobFields, CronJobSpec, JobVersion, MissedRuns, Overlap};
 pub use desired::{Desired, DesiredApp, DesiredCronJob, DesiredError, Told};
+pub use device_credential::{
+    CertifiedDevice, DEVICE_TOKENS, DeviceCredential, DeviceName, Enrollment, EnrollmentFields,
+    EnrollmentId, MAX_ENROLLED, MAX_HOSTNAME_BYTES, NewDevice, TokenDigest, new_device_token,
+    new_enrollment_token, token_enrollment, token_hostname,
+};
 pub use device_group::{DeviceGroup, DeviceGroupFields};
 pub use disk::Disk;
 pub use duration::ComposeDuration;

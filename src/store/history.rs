@@ -4,9 +4,9 @@
 //! a write.
 
 use super::{Kind, Object, StoreError};
+use crate::clock::unix_seconds;
 use crate::model::{App, AppEntry, Author, Revision, Uid};
 use crate::store::Noun;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A kept version.
 pub(super) struct Kept {
@@ -23,7 +23,7 @@ impl Kept {
     /// The version that a write makes now; none of what has no versions.
     pub(super) fn written(object: &Object, author: &Author) -> Result<Option<Self>, StoreError> {
         let Object::App(app) = object else { return Ok(None) };
-        let entry = AppEntry { app: (**app).clone(), time: now(), author: author.clone() };
+        let entry = AppEntry { app: (**app).clone(), time: unix_seconds(), author: author.clone() };
         Self::of(&entry)
     }
 
@@ -57,10 +57,4 @@ impl Kept {
             }
         }
     }
-}
-
-/// Seconds since 1970.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

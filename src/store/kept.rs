@@ -1,15 +1,16 @@
 //! A store that is used from afar, with what was last read of it kept on this machine's disk: a
 //! manager that starts while its database is away serves its devices all the same.
 //!
-//! What it is: the same [`Store`], whose snapshots of device groups and users are written down as
-//! they are read, and read from there while the store behind is not available.
-//! What it is not: no write, list or single object is ever answered from it, and nothing of it
+//! What it is: the same [`Store`], whose snapshots of device groups and users, and what lets devices
+//! in, are written down as they are read, and read from there while the store behind is not
+//! available.
+//! What it is not: no write, list or other single object is ever answered from it, and nothing of it
 //! counts while the store behind answers.
 //!
 //! Invariants: the file is the owner's alone, for hashes and env values are in it; what was kept
 //! says by its revision how old it is, so whoever knows of a later write does not take it; a disk
 //! that cannot be written costs the keeping and nothing else; what is older than [`KEPT`] is
-//! forgotten, and so is a user or user group as soon as it is told that somebody changed it: rather
+//! forgotten, and so is a user, user group or device's credential as soon as it is told that somebody changed it: rather
 //! nobody is let in by a copy than somebody who was shut out.
 
 use super::transfer::{Exported, Import, Imported};
@@ -17,6 +18,7 @@ use super::{
     Changes, GroupSnapshot, Kind, KnownGroups, Manner, Noun, Object, SeenGroup, Store, StoreError,
     Told, UserSnapshot, Written,
 };
+use crate::clock::unix_seconds;
 use crate::model::{App, AppHistory, Author, CronJob, DeviceGroup, Revision, Uid, User, UserGroup};
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -26,7 +28,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
@@ -200,13 +202,8 @@ fn open_file(path: &Path) -> rusqlite::Result<Connection> {
     Ok(file)
 }
 
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
-}
-
 fn oldest() -> i64 {
-    now().saturating_sub_unsigned(KEPT.as_secs())
+    unix_seconds().saturating_sub_unsigned(KEPT.as_secs())
 }
 
 impl Kept {
@@ -221,10 +218,10 @@ impl Kept {
 
     /// A write was told: an older copy of a user or user group gives no right any more.
     fn told(&self, told: &Told) {
-        let Told::Write { kind: kind @ (Kind::User | Kind::UserGroup), name, revision, .. } = told
-        else {
+        let Told::Write { kind, name, revision, .. } = told else { return };
+        if !matches!(kind, Kind::User | Kind::UserGroup | Kind::DeviceCredential) {
             return;
-        };
+        }
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let record = waiting.get(&(*kind, name.clone())).and_then(Option::as_ref);
         let is_newer = record.is_some_and(|record| record.store_revision >= *revision);
@@ -251,7 +248,7 @@ impl Kept {
                 let token_id = first.and_then(|first| first.keys.get("token_id")?.as_str());
                 transaction.execute(
                     "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?)",
-                    params![kind.as_str(), name, token_id, now(), text],
+                    params![kind.as_str(), name, token_id, unix_seconds(), text],
                 )?;
             }
             transaction.commit()
@@ -378,7 +375,20 @@ impl Store for KeptStore {
     }
 
     async fn get(&self, kind: Kind, name: &str) -> Result<Option<Object>, StoreError> {
-        self.inner.get(kind, name).await
+        // What lets a device in is asked for as it comes back, like a user.
+        if kind != Kind::DeviceCredential {
+            return self.inner.get(kind, name).await;
+        }
+        match self.or_kept(self.inner.get(kind, name), kind, name).await? {
+            Answer::Store(found) => {
+                // That there is none is worth keeping: a device with a certificate needs none.
+                let revision = found.as_ref().and_then(|found| found.identity().revision);
+                let record = Record::new(revision.unwrap_or_default(), found.clone());
+                self.kept.take(kind, name, record);
+                Ok(found)
+            }
+            Answer::Kept(record) => Ok(record.objects().next()),
+        }
     }
 
     async fn insert(&self, object: Object, author: &Author) -> Result<Written, StoreError> {

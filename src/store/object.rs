@@ -2,7 +2,8 @@
 
 use super::StoreError;
 use crate::model::{
-    App, CronJob, DeviceGroup, Identity, Invalid, Revision, Uid, User, UserGroup, json_value,
+    App, CronJob, DeviceCredential, DeviceGroup, Enrollment, Identity, Invalid, Revision, Uid,
+    User, UserGroup, json_value,
 };
 use serde_json::{Map, Value};
 
@@ -19,12 +20,23 @@ pub enum Kind {
     User,
     /// User groups.
     UserGroup,
+    /// What lets single devices in.
+    DeviceCredential,
+    /// The tokens by which devices get theirs.
+    Enrollment,
 }
 
 impl Kind {
     /// All of them, what others list before what lists it.
-    pub const ALL: [Self; 5] =
-        [Self::App, Self::CronJob, Self::DeviceGroup, Self::User, Self::UserGroup];
+    pub const ALL: [Self; 7] = [
+        Self::App,
+        Self::CronJob,
+        Self::DeviceGroup,
+        Self::User,
+        Self::UserGroup,
+        Self::DeviceCredential,
+        Self::Enrollment,
+    ];
 
     /// The kind of a name.
     pub fn parse(name: &str) -> Option<Self> {
@@ -39,6 +51,8 @@ impl Kind {
             Self::DeviceGroup => "device_group",
             Self::User => "user_name",
             Self::UserGroup => "user_group",
+            Self::DeviceCredential => "hostname",
+            Self::Enrollment => "enrollment",
         }
     }
 
@@ -50,6 +64,8 @@ impl Kind {
             Self::DeviceGroup => "device_group",
             Self::User => "user",
             Self::UserGroup => "user_group",
+            Self::DeviceCredential => "device_credential",
+            Self::Enrollment => "enrollment",
         }
     }
 }
@@ -73,6 +89,10 @@ pub enum Object {
     User(Box<User>),
     /// A user group.
     UserGroup(Box<UserGroup>),
+    /// What lets a device in.
+    DeviceCredential(Box<DeviceCredential>),
+    /// What an enrollment token is good for.
+    Enrollment(Box<Enrollment>),
 }
 
 /// A type of declared object.
@@ -124,6 +144,8 @@ noun!(CronJob, Box::new, |object: Box<CronJob>| *object);
 noun!(DeviceGroup, std::convert::identity, std::convert::identity);
 noun!(User, Box::new, |object: Box<User>| *object);
 noun!(UserGroup, Box::new, |object: Box<UserGroup>| *object);
+noun!(DeviceCredential, Box::new, |object: Box<DeviceCredential>| *object);
+noun!(Enrollment, Box::new, |object: Box<Enrollment>| *object);
 
 impl Object {
     /// Its kind.
@@ -134,6 +156,8 @@ impl Object {
             Self::DeviceGroup(_) => Kind::DeviceGroup,
             Self::User(_) => Kind::User,
             Self::UserGroup(_) => Kind::UserGroup,
+            Self::DeviceCredential(_) => Kind::DeviceCredential,
+            Self::Enrollment(_) => Kind::Enrollment,
         }
     }
 
@@ -145,6 +169,8 @@ impl Object {
             Self::DeviceGroup(group) => group.device_group.as_str(),
             Self::User(user) => user.user_name.as_str(),
             Self::UserGroup(group) => group.user_group.as_str(),
+            Self::DeviceCredential(credential) => credential.hostname.as_str(),
+            Self::Enrollment(enrollment) => enrollment.enrollment.as_str(),
         }
     }
 
@@ -156,6 +182,8 @@ impl Object {
             Self::DeviceGroup(group) => group.identity,
             Self::User(user) => user.identity,
             Self::UserGroup(group) => group.identity,
+            Self::DeviceCredential(credential) => credential.identity,
+            Self::Enrollment(enrollment) => enrollment.identity,
         }
     }
 
@@ -165,7 +193,11 @@ impl Object {
             names.iter().map(move |name| (kind, name))
         }
         match self {
-            Self::App(_) | Self::CronJob(_) | Self::User(_) => Vec::new(),
+            Self::App(_)
+            | Self::CronJob(_)
+            | Self::User(_)
+            | Self::DeviceCredential(_)
+            | Self::Enrollment(_) => Vec::new(),
             Self::DeviceGroup(group) => {
                 of(Kind::App, &group.apps).chain(of(Kind::CronJob, &group.cron_jobs)).collect()
             }
@@ -190,6 +222,8 @@ impl Object {
             Self::DeviceGroup(group) => &mut group.identity,
             Self::User(user) => &mut user.identity,
             Self::UserGroup(group) => &mut group.identity,
+            Self::DeviceCredential(credential) => &mut credential.identity,
+            Self::Enrollment(enrollment) => &mut enrollment.identity,
         };
         *place = Identity { uid, revision };
         self
@@ -208,6 +242,8 @@ impl Object {
             Self::DeviceGroup(group) => serde_json::to_value(group),
             Self::User(user) => serde_json::to_value(user),
             Self::UserGroup(group) => serde_json::to_value(group),
+            Self::DeviceCredential(credential) => serde_json::to_value(credential),
+            Self::Enrollment(enrollment) => serde_json::to_value(enrollment),
         };
         // All of them are written as objects.
         Ok(if let Value::Object(map) = value? { map } else { Map::new() })
@@ -250,6 +286,8 @@ impl Object {
             Kind::DeviceGroup => DeviceGroup::decode(map)?.into(),
             Kind::User => User::decode(map)?.into(),
             Kind::UserGroup => UserGroup::decode(map)?.into(),
+            Kind::DeviceCredential => DeviceCredential::decode(map)?.into(),
+            Kind::Enrollment => Enrollment::decode(map)?.into(),
         })
     }
 }

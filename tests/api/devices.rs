@@ -39,6 +39,8 @@ async fn device_is_known_from_its_report_until_it_is_forgotten() {
         ["hostname", "device_group", "state", "reported_state", "reason"].map(|key| &device[key]);
     assert_eq!(shown, [hostname, "eu", "held", "held", "`docker` is away"]);
     assert_eq!(device["memory_usage"], json!({ "total": 1_000 }));
+    let mut device = device;
+    assert_eq!(device.as_object_mut().unwrap().remove("credential"), Some(Value::Null));
     let (_, list) = manager.get("/devices?state=held&device_group=eu").await;
     assert_eq!(list, json!({ "devices": [device], "after": hostname }));
     let nobody = (200, json!({ "devices": [], "after": null }));

@@ -330,7 +330,7 @@ async fn a_client_that_waits_is_answered_when_the_answer_is_another_one() {
     assert_eq!(other.status(), 200);
     // A change while it waits, of a member that the group has.
     let waiting = tokio::spawn(parked(&manager, &basic(), &etag, "300").send());
-    until_parked(&manager).await;
+    until_parked(&manager, 1).await;
     assert_eq!(manager.send("POST", "/apps/web/restart", Value::Null).await.0, 202);
     let answer = waiting.await.unwrap().unwrap();
     assert_eq!(answer.status(), 200);
@@ -353,7 +353,7 @@ async fn inv_11_crowded_manager_parks_nobody_and_says_when_to_come_back() {
     let etag = first.headers()["etag"].to_str().unwrap().to_owned();
     // Two connections of twenty, this one and the one that looks, are no crowd.
     let waiting = tokio::spawn(parked(&manager, &basic(), &etag, "300").send());
-    until_parked(&manager).await;
+    until_parked(&manager, 1).await;
     let another = crate::harness::client();
     let crowded = parked(&manager, &basic(), &etag, "300").build().unwrap();
     let answer = another.execute(crowded).await.unwrap();
@@ -379,7 +379,7 @@ async fn inv_12_a_client_that_waits_is_let_go_when_it_may_no_longer() {
     let first = manager.request_as(&ann, "GET", path).send().await.unwrap();
     let etag = first.headers()["etag"].to_str().unwrap().to_owned();
     let waiting = tokio::spawn(parked(&manager, &ann, &etag, "300").send());
-    until_parked(&manager).await;
+    until_parked(&manager, 1).await;
     // A change of others wakes it, and it waits on.
     assert_eq!(manager.send("POST", "/user_groups/others", Value::Null).await.0, 200);
     assert_eq!(manager.send("DELETE", "/user_groups/g", Value::Null).await.0, 200);
@@ -387,17 +387,17 @@ async fn inv_12_a_client_that_waits_is_let_go_when_it_may_no_longer() {
     let grant = json!({ "group_members": ["ann"], "device_groups": { "eu": "ro" } });
     assert_eq!(manager.send("POST", "/user_groups/g", grant).await.0, 200);
     let waiting = tokio::spawn(parked(&manager, &ann, &etag, "300").send());
-    until_parked(&manager).await;
+    until_parked(&manager, 1).await;
     assert_eq!(manager.send("DELETE", "/users/ann", Value::Null).await.0, 200);
     assert_eq!(waiting.await.unwrap().unwrap().status(), 401);
 }
 
 /// Until a request waits.
-async fn until_parked(manager: &Manager) {
+pub(crate) async fn until_parked(manager: &Manager, number: usize) {
     let count = async || {
         let metrics = manager.client.get(manager.url("/metrics")).send().await.unwrap();
         metrics.text().await.unwrap()
     };
-    let parked = async { while !count().await.contains("\nnebula_parked 1\n") {} };
+    let parked = async { while !count().await.contains(&format!("\nnebula_parked {number}\n")) {} };
     tokio::time::timeout(PATIENCE, parked).await.expect("a request waits");
 }

@@ -6,12 +6,14 @@
 mod access;
 mod apps;
 mod backup;
+mod certificates;
 mod concurrency;
 mod credentials;
 mod cron_jobs;
 mod device_groups;
 mod devices;
 mod embedded_store;
+mod enrollment;
 mod harness;
 mod health;
 mod history;

@@ -1,16 +1,12 @@
-//! Connections: HTTP/1 and HTTP/2, HTTPS, how many, and how they end.
+//! Connections: HTTP/1 and HTTP/2, how many, and how they end. HTTPS is in `certificates`.
 
 use crate::harness::{
     Manager, Moody, TOKEN, basic, client_builder, config, embedded_reports, rest,
 };
-use nebula::modes::manager::config::Tls;
-use nebula::modes::manager::{Dependencies, Limits, ManagerError, run};
+use nebula::modes::manager::{Dependencies, Limits, run};
 use nebula::store::SqliteStore;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use reqwest::{Certificate, Identity, Version};
+use reqwest::Version;
 use serde_json::{Value, json};
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -39,129 +35,6 @@ async fn it_speaks_http_1_and_http_2_on_one_port() {
             assert_eq!(again.bearer_auth(TOKEN).send().await.unwrap().status(), 304);
         }
     }
-}
-
-/// An authority, and certificates of it in files.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: TempDir,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
-        Self { issuer, folder }
-    }
-
-    fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let paths = (self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")));
-        fs::write(&paths.0, certificate.pem()).unwrap();
-        fs::write(&paths.1, key.serialize_pem()).unwrap();
-        paths
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn client(&self) -> reqwest::ClientBuilder {
-        let root = Certificate::from_pem(self.issuer.pem().as_bytes()).unwrap();
-        client_builder().tls_certs_only([root])
-    }
-}
-
-fn identity(paths: &(PathBuf, PathBuf)) -> Identity {
-    let mut pem = fs::read(&paths.0).unwrap();
-    pem.extend(fs::read(&paths.1).unwrap());
-    Identity::from_pem(&pem).unwrap()
-}
-
-#[tokio::test]
-async fn https_with_http_2_and_with_a_client_certificate_or_none() {
-    let authority = Authority::new();
-    let (cert_file, key_file) = authority.sign("server");
-    let folder = TempDir::new().unwrap();
-    let mut config = config(folder.path());
-    let client_ca_file = Some(authority.path("ca.pem"));
-    config.tls = Some(Tls { cert_file, key_file, client_ca_file });
-    let store = Arc::new(SqliteStore::open(folder.path()).await.unwrap());
-    let manager = Manager::over(config, store, Limits::default()).await;
-    let url = format!("https://localhost:{}/api/v2/status", manager.address.port());
-    let known = identity(&authority.sign("device"));
-    let unknown = identity(&Authority::new().sign("device"));
-    let ok = [
-        (authority.client(), Version::HTTP_2),
-        (authority.client().http1_only(), Version::HTTP_11),
-        (authority.client().identity(known), Version::HTTP_2),
-    ];
-    for (client, version) in ok {
-        let client = client.build().unwrap();
-        let response = client.get(&url).bearer_auth(TOKEN).send().await.unwrap();
-        assert_eq!((response.status().as_u16(), response.version()), (200, version));
-        // A certificate stands for no credentials.
-        assert_eq!(client.get(&url).send().await.unwrap().status(), 401);
-    }
-    let stranger = authority.client().identity(unknown).build().unwrap();
-    assert!(stranger.get(&url).bearer_auth(TOKEN).send().await.is_err());
-    assert!(client_builder().build().unwrap().get(&url).send().await.is_err());
-    // Plain HTTP there is no HTTP.
-    let answer = manager.raw(b"GET / HTTP/1.1\r\n\r\n").await;
-    assert!(!answer.contains("HTTP/1.1"));
-    let mut again = authority.client().build().unwrap().get(&url).bearer_auth(TOKEN);
-    again = again.timeout(Duration::from_secs(60));
-    assert_eq!(again.send().await.unwrap().status(), 200);
-}
-
-#[tokio::test]
-async fn a_handshake_that_never_ends_is_cut_off() {
-    let authority = Authority::new();
-    let (cert_file, key_file) = authority.sign("server");
-    let folder = TempDir::new().unwrap();
-    let mut config = config(folder.path());
-    config.tls = Some(Tls { cert_file, key_file, client_ca_file: None });
-    let store = Arc::new(SqliteStore::open(folder.path()).await.unwrap());
-    let limits = Limits { handshake: Duration::from_millis(50), ..Limits::default() };
-    let manager = Manager::over(config, store, limits).await;
-    assert_eq!(manager.raw(b"").await, "");
-    assert_eq!(manager.raw(b"\x16\x03\x01").await, "");
-}
-
-#[tokio::test]
-async fn certificates_that_cannot_be_used_are_named() {
-    let authority = Authority::new();
-    let (cert_file, key_file) = authority.sign("server");
-    let (_, other_key) = authority.sign("other");
-    let none = authority.path("none.pem");
-    let cases = [
-        (&none, &key_file, "cannot read `"),
-        (&cert_file, &none, "cannot read `"),
-        (&key_file, &key_file, "holds no certificate"),
-        (&cert_file, &other_key, "cannot use the certificate"),
-    ];
-    for (cert_file, key_file, expected) in cases {
-        let told = refused(cert_file, key_file).await;
-        assert!(told.contains(expected), "{told}");
-    }
-}
-
-async fn refused(cert_file: &Path, key_file: &Path) -> String {
-    let folder = TempDir::new().unwrap();
-    let mut config = config(folder.path());
-    let (cert_file, key_file) = (cert_file.to_owned(), key_file.to_owned());
-    config.tls = Some(Tls { cert_file, key_file, client_ca_file: None });
-    let store = Arc::new(SqliteStore::open(folder.path()).await.unwrap());
-    let reports = embedded_reports(folder.path());
-    let dependencies = Dependencies { store, reports, limits: Limits::default() };
-    let error = run(config, dependencies, |_| {}, CancellationToken::new()).await.unwrap_err();
-    let ManagerError::Tls(error) = error else { panic!("{error}") };
-    error.to_string()
 }
 
 #[tokio::test]

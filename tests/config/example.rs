@@ -1,12 +1,14 @@
 //! `nebula.toml.example` says what is true.
 
 use crate::given::Given;
+use crate::tls::Pem;
 use nebula::config::{Key, Settings, example, tables};
 
-/// The example with every key's line uncommented.
+/// The example with every key's line uncommented, but for the one that stands instead of others.
 fn uncommented() -> String {
-    let lines = example().lines().map(uncomment).collect::<Vec<_>>();
-    lines.join("\n")
+    let text = example();
+    let lines = text.lines().filter(|line| !line.starts_with("#enrollment_token = "));
+    lines.map(uncomment).collect::<Vec<_>>().join("\n")
 }
 
 fn uncomment(line: &str) -> String {
@@ -40,7 +42,12 @@ fn every_key_is_in_the_example_with_its_environment_name() {
 #[test]
 fn example_is_accepted_as_it_is_and_with_every_line_uncommented() {
     for text in [example(), uncommented()] {
-        let given = Given::worker().toml(&text);
+        let Pem { authority, certificate, key } = Pem::new();
+        let given = Given::worker()
+            .toml(&text)
+            .file("/etc/nebula/ca.pem", authority)
+            .file("/etc/nebula/device.pem", certificate)
+            .file("/etc/nebula/device.key", key);
         let config = given.load_worker().expect("the worker starts");
         assert_eq!(config.check_in_time.as_secs(), 30);
         for table in tables::ALL {
@@ -65,6 +72,10 @@ fn environment_names_are_the_originals_or_have_our_prefix() {
         "hostname",
         "docker_host",
         "prune_disk_percent",
+        "enrollment_token",
+        "manager_ca_file",
+        "manager_cert_file",
+        "manager_key_file",
     ];
     for table in tables::ALL {
         for key in table.keys() {

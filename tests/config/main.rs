@@ -10,4 +10,5 @@ mod layers;
 mod manager;
 mod reporter;
 mod secrets;
+mod tls;
 mod worker;

@@ -10,6 +10,7 @@ fn device(hostname: &str, state: &str) -> Value {
         "hostname": hostname, "device_group": "shop", "state": state, "reported_state": "failed",
         "reason": "app `web`: no such image", "last_seen": 1_700_000_030,
         "report_creation_time": 1_700_000_029, "revision": 7,
+        "credential": { "enrolled_at": 1_690_000_000, "revoked_at": null },
         "apps": [
             {
                 "app_name": "web", "app_id": 4, "state": "failed", "reason": "no such image",
@@ -55,8 +56,20 @@ fn manager() -> Server {
             }
             ("GET", "/devices/speaker") => json(200, &device("speaker", "failed").to_string()),
             ("GET", "/devices/odd") => json(200, r#"{"hostname": "odd", "apps": "none"}"#),
+            ("GET", "/devices/revoked") => {
+                let credential = value!({ "enrolled_at": null, "revoked_at": 1_700_000_000 });
+                let revoked = value!({ "hostname": "revoked", "credential": credential });
+                json(200, &revoked.to_string())
+            }
+            ("GET", "/devices/plain") => json(200, r#"{"hostname": "plain", "credential": null}"#),
+            ("POST", "/devices/speaker/revoke") => {
+                json(200, r#"{"hostname": "speaker", "revoked_at": 1700000000}"#)
+            }
+            ("POST", "/devices/old/revoke") => json(404, "{}"),
             ("DELETE", "/devices/speaker") => json(200, "{}"),
-            ("DELETE", "/devices/kiosk") => json(403, r#"{"access_allowed": false}"#),
+            ("DELETE", "/devices/kiosk") | ("POST", "/devices/kiosk/revoke") => {
+                json(403, r#"{"access_allowed": false}"#)
+            }
             _ => json(403, r#"{"device_exists": false}"#),
         }
     })
@@ -72,6 +85,13 @@ fn manager() -> Server {
 #[case("devices_one", &["devices", "info", "speaker"])]
 #[case("devices_one_odd", &["devices", "info", "odd"])]
 #[case("devices_one_unknown", &["devices", "info", "speeker"])]
+#[case("devices_one_revoked", &["devices", "info", "revoked"])]
+#[case("devices_one_without_credential", &["devices", "info", "plain"])]
+#[case("devices_revoke", &["devices", "revoke", "speaker", "--yes"])]
+#[case("devices_revoke_json", &["devices", "revoke", "speaker", "--yes", "-o", "json"])]
+#[case("devices_revoke_alone", &["devices", "revoke", "speaker"])]
+#[case("devices_revoke_refused", &["devices", "revoke", "kiosk", "--yes"])]
+#[case("devices_revoke_unknown_route", &["devices", "revoke", "old", "--yes"])]
 #[case("devices_delete", &["devices", "delete", "speaker", "--yes"])]
 #[case("devices_delete_alone", &["devices", "delete", "speaker"])]
 #[case("devices_delete_refused", &["devices", "delete", "kiosk", "--yes"])]

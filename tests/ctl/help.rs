@@ -24,6 +24,7 @@ use rstest::rstest;
 #[case("device_groups_update", &["device-groups", "update"])]
 #[case("device_groups_delete", &["device-groups", "delete"])]
 #[case("device_groups_status", &["device-groups", "status"])]
+#[case("device_groups_enroll", &["device-groups", "enroll"])]
 #[case("cron_jobs", &["cron-jobs"])]
 #[case("cron_jobs_list", &["cron-jobs", "list"])]
 #[case("cron_jobs_info", &["cron-jobs", "info"])]
@@ -47,6 +48,7 @@ use rstest::rstest;
 #[case("devices_list", &["devices", "list"])]
 #[case("devices_info", &["devices", "info"])]
 #[case("devices_delete", &["devices", "delete"])]
+#[case("devices_revoke", &["devices", "revoke"])]
 #[case("reports", &["reports"])]
 #[case("reports_list", &["reports", "list"])]
 #[case("prune", &["prune"])]
@@ -60,6 +62,7 @@ use rstest::rstest;
 #[case("export", &["export"])]
 #[case("import", &["import"])]
 #[case("completions", &["completions"])]
+#[case("man", &["man"])]
 fn help_of_every_command(#[case] name: &str, #[case] arguments: &[&str]) {
     // A narrow terminal must not change it.
     let user = User::new().with("COLUMNS", "40");
@@ -90,4 +93,28 @@ fn completions_for_bash_are_a_sound_script() {
     std::fs::write(&file, user.ctl(&["completions", "bash"]).ok()).expect("written");
     let checked = std::process::Command::new("bash").arg("-n").arg(&file).status().expect("bash");
     assert!(checked.success());
+}
+
+#[test]
+fn man_writes_a_page_for_each_command() {
+    // As with completions, a broken configuration is no reason not to.
+    let user = User::new().with("NEBULA_URL", "nonsense");
+    let folder = user.path("share/man1");
+    user.ctl(&["man", folder.to_str().expect("text")]).ok();
+    for name in ["nebula", "nebula-manager", "nebula-ctl", "nebula-ctl-device-groups-update"] {
+        let page = std::fs::read_to_string(folder.join(format!("{name}.1"))).expect(name);
+        assert!(page.contains(&format!(".TH {name} 1")), "{page}");
+    }
+    let page = std::fs::read_to_string(folder.join("nebula-ctl-apps-create.1")).expect("a page");
+    // Its own options, and those of every command.
+    assert!(page.contains(r"\-\-image") && page.contains(r"\-\-token\-file"), "{page}");
+}
+
+#[test]
+fn man_names_the_folder_that_cannot_be_written() {
+    let user = User::new();
+    std::fs::write(user.path("file"), "").expect("written");
+    let folder = user.path("file/man1");
+    let err = user.ctl(&["man", folder.to_str().expect("text")]).fails(1);
+    assert!(err.contains("cannot write manual pages to") && err.contains("file/man1"), "{err}");
 }

@@ -70,13 +70,21 @@ impl Server {
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key.expect("a key"))
             .expect("a certificate");
+        (Self::start_tls_with(config, handler), made.cert.pem())
+    }
+
+    /// One over TLS as this says, to be reached as `localhost`.
+    pub(crate) fn start_tls_with(
+        config: rustls::ServerConfig,
+        handler: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let config = Arc::new(config);
         let mut server = Self::listen("https", handler, move |stream, serve| {
             let tls = rustls::ServerConnection::new(Arc::clone(&config)).expect("tls");
             serve(&mut rustls::StreamOwned::new(tls, stream));
         });
         server.url = server.url.replace("127.0.0.1", "localhost");
-        (server, made.cert.pem())
+        server
     }
 
     fn listen(

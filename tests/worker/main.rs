@@ -3,6 +3,7 @@
 
 mod apps;
 mod binary;
+mod certificates;
 mod compose;
 mod contained;
 mod counts;
@@ -13,11 +14,14 @@ mod declared;
 mod disk;
 mod docker;
 mod engine;
+mod enrollment;
 mod examples;
 mod faults;
 mod fleet;
+mod gate;
 mod healing;
 mod health;
+mod identity;
 mod image;
 mod kill;
 mod manager;

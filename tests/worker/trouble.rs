@@ -13,23 +13,23 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStderr, Command};
 
 /// The real binary, without a Docker, and what it says.
-struct Worker {
+pub(crate) struct Worker {
     lines: Lines<BufReader<ChildStderr>>,
     said: Vec<String>,
-    _process: Child,
+    process: Child,
 }
 
 impl Worker {
-    fn start(world: &World) -> Self {
+    pub(crate) fn start(world: &World) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nebula"));
         command.arg("worker").envs(world.environment()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().expect("the binary");
         let lines = BufReader::new(process.stderr.take().expect("its words")).lines();
-        Self { lines, said: Vec::new(), _process: process }
+        Self { lines, said: Vec::new(), process }
     }
 
     /// Waits until it has said this.
-    async fn says(&mut self, words: &str) -> String {
+    pub(crate) async fn says(&mut self, words: &str) -> String {
         let line = tokio::time::timeout(PATIENCE, async {
             while let Some(line) = self.lines.next_line().await.expect("text") {
                 self.said.push(line.clone());
@@ -41,10 +41,16 @@ impl Worker {
         });
         line.await.unwrap_or_else(|_| panic!("it never said {words:?}"))
     }
+
+    /// Waits for its end, which has an exit code unless it was killed.
+    pub(crate) async fn ends(mut self) -> Option<i32> {
+        let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
+        ended.expect("it ends").expect("its end").code()
+    }
 }
 
 /// An authority of the owner's own.
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
+pub(crate) fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).expect("names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("made")
@@ -99,7 +105,7 @@ async fn is_told_once(mut world: World, words: &[&str]) {
 #[tokio::test]
 async fn certificate_of_an_unknown_authority() {
     let world = with_certificate(&authority(), false, "localhost", |_| {}).await;
-    is_told_once(world, &["an authority that is not trusted here", "SSL_CERT_FILE"]).await;
+    is_told_once(world, &["an authority that is not trusted here", "set `manager_ca_file`"]).await;
 }
 
 #[tokio::test]

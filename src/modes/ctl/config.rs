@@ -10,12 +10,15 @@
 use super::failure::Failure;
 use super::login_file::{self, Login};
 use super::output::Format;
-use crate::client::Credentials;
+use crate::client::{CertificateFiles, Credentials, TlsFiles, TlsKeys};
 use crate::config::{
     Environment, FILES, Inputs, Layer, Secret, Settings, Source, read_file, tables,
 };
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
+
+/// The keys of what is trusted and presented in TLS.
+const TLS: TlsKeys = TlsKeys { ca_file: "ca_file", cert_file: "cert_file", key_file: "key_file" };
 
 /// What the help page of `ctl` ends with.
 pub(super) const HELP: &str = "\
@@ -46,6 +49,15 @@ pub(super) struct Flags {
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(help = "A file that holds the token [env: NEBULA_TOKEN_FILE]")]
     token_file: Option<String>,
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(help = "PEM file of authorities to trust beside the system's [env: NEBULA_CA_FILE]")]
+    ca_file: Option<String>,
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(help = "PEM file of a certificate to present [env: NEBULA_CERT_FILE]")]
+    cert_file: Option<String>,
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(help = "PEM file of its private key [env: NEBULA_KEY_FILE]")]
+    key_file: Option<String>,
     #[arg(short, long, global = true, value_name = "FORMAT", value_enum)]
     #[arg(help = "For people, or as the API replied [default: table] [env: NEBULA_OUTPUT]")]
     output: Option<Format>,
@@ -68,6 +80,8 @@ pub(super) struct Config {
     /// Who asks, and where that came from; none when nobody said.
     pub asker: Asker,
     pub asker_source: Option<String>,
+    /// Whom to trust to be the manager, and what certificate to present.
+    pub tls: TlsFiles,
     /// The manager that the kept login is for, when it is another one.
     pub login_elsewhere: Option<String>,
     /// How to print.
@@ -106,7 +120,14 @@ pub(super) fn resolve(flags: Flags, environment: &Environment) -> Result<Config,
         }
     };
     let (mut asker, mut asker_source) = asker(&mut settings);
+    let mut tls = TlsFiles::from_settings(&mut settings, &TLS);
+    tls.check(&mut settings, &TLS, &read_file);
     let mut login_elsewhere = None;
+    if let Some((_, login)) = &login
+        && login.url.trim_end_matches('/') == url
+    {
+        tls = beside(tls, login);
+    }
     if let (Some((file, login)), None) = (login, &asker_source) {
         if login.url.trim_end_matches('/') == url {
             asker_source = Some(login_source(&file));
@@ -117,8 +138,18 @@ pub(super) fn resolve(flags: Flags, environment: &Environment) -> Result<Config,
     }
     let json = settings.text("output").as_deref() == Some("json");
     let format = if json { Format::Json } else { Format::Table };
-    let config = Config { url, url_source, asker, asker_source, login_elsewhere, format };
+    let config = Config { url, url_source, asker, asker_source, tls, login_elsewhere, format };
     settings.finish(Some(config)).map_err(Failure::configuration)
+}
+
+/// The files that were given, and of a kept login those that were not.
+fn beside(given: TlsFiles, login: &Login) -> TlsFiles {
+    let pair = login.cert_file.clone().zip(login.key_file.clone());
+    let kept = pair.map(|(cert_file, key_file)| CertificateFiles { cert_file, key_file });
+    TlsFiles {
+        ca_file: given.ca_file.or_else(|| login.ca_file.clone()),
+        certificate: given.certificate.or(kept),
+    }
 }
 
 /// Who asks by the flags, the environment and the file.
@@ -188,6 +219,9 @@ impl Flags {
             ("password-file", self.password_file),
             ("token", shown(self.token)),
             ("token-file", self.token_file),
+            ("ca-file", self.ca_file),
+            ("cert-file", self.cert_file),
+            ("key-file", self.key_file),
             ("output", format),
         ]
         .into_iter()

@@ -1,5 +1,6 @@
-//! `device-groups`: list, info, create, update, delete, status.
+//! `device-groups`: list, info, create, update, delete, status, enroll.
 
+use super::enroll::Enroll;
 use super::failure::Failure;
 use super::flags;
 use super::list_flags::{ListChange, Listed, NewList};
@@ -40,6 +41,7 @@ pub(super) enum DeviceGroups {
         #[command(flatten)]
         watch: Watch,
     },
+    Enroll(Enroll),
 }
 
 /// Create a device group
@@ -119,6 +121,7 @@ impl DeviceGroups {
             Self::Update(update) => update.run(session).await,
             Self::Delete { name, yes } => objects::delete(session, group(&name), yes).await,
             Self::Status { name, watch } => watch.run(session, group(&name)).await,
+            Self::Enroll(enroll) => enroll.run(session).await,
         }
     }
 }
@@ -191,7 +194,7 @@ async fn list(session: &Session) -> Result<(), Failure> {
     .await
 }
 
-fn group(name: &str) -> About<'_> {
+pub(super) fn group(name: &str) -> About<'_> {
     About { noun: Noun::DeviceGroup, name }
 }
 

@@ -1,4 +1,4 @@
-//! `devices`: list, info, delete.
+//! `devices`: list, info, delete, revoke.
 //!
 //! They are the manager's inventory. A manager that keeps none, as the original, is asked for the
 //! devices' reports instead (see `reported`), which tell less.
@@ -41,7 +41,19 @@ pub(super) enum Devices {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Let a device in no longer: its own token and its certificates of until now stop working
+    #[command(after_help = "\
+It keeps what it runs. A new enrollment, or a certificate that is issued later, lets it in again.")]
+    Revoke {
+        /// The device's hostname
+        hostname: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
 }
+
+const REVOKE: prompt::Deed = prompt::Deed { question: "Revoke", verb: "revoke", done: "revoked" };
 
 /// List the devices that have been heard of
 #[derive(Debug, Args)]
@@ -81,6 +93,7 @@ impl Devices {
             Self::List(list) => list.run(session).await,
             Self::Info { hostname } => info(session, &hostname).await,
             Self::Delete { hostname, yes } => delete(session, &hostname, yes).await,
+            Self::Revoke { hostname, yes } => revoke(session, &hostname, yes).await,
         }
     }
 }
@@ -194,6 +207,33 @@ async fn delete(session: &Session, hostname: &str, yes: bool) -> Result<(), Fail
     }
 }
 
+async fn revoke(session: &Session, hostname: &str, yes: bool) -> Result<(), Failure> {
+    let what = format!("device `{hostname}`");
+    prompt::agree(&REVOKE, &what, "it keeps what it runs, and hears of no change", yes)?;
+    match session.client().revoke_device(hostname).await {
+        Ok(reply) => session.output().done(&reply, &format!("{what} revoked")),
+        Err(error) if is_unknown_route(&error) => {
+            Err(Failure::new("this manager knows no credentials of devices"))
+        }
+        Err(error) => Err(explain(session, hostname, &error).await),
+    }
+}
+
+/// What the device presents as itself: when it enrolled, and when that was ended.
+fn credential(value: &Value) -> Vec<String> {
+    let Some(credential) = value.as_object() else {
+        return if value.is_null() { vec!["none".to_owned()] } else { single(value) };
+    };
+    let at = |key: &str| {
+        let seconds = credential.get(key)?;
+        (!seconds.is_null()).then(|| report::time(seconds).join(", "))
+    };
+    let enrolled = at("enrolled_at").map(|time| format!("enrolled at {time}"));
+    let revoked = at("revoked_at").map(|time| format!("revoked at {time}"));
+    let said: Vec<String> = [enrolled, revoked].into_iter().flatten().collect();
+    if said.is_empty() { vec!["none".to_owned()] } else { said }
+}
+
 /// Says a refusal about one device.
 async fn explain(session: &Session, hostname: &str, error: &ClientError) -> Failure {
     if flag(error, "device_exists") != Some(false) {
@@ -263,6 +303,7 @@ const FIELDS: &[Field] = &[
     ("reason", single),
     ("reported_state", single),
     ("last_seen", report::time),
+    ("credential", credential),
     ("report_creation_time", report::time),
     ("revision", single),
     ("apps", apps),

@@ -180,20 +180,23 @@ impl Target {
                 store.names(kind).await.map_err(|error| place::failed(name, error))
             }
             Self::Manager(session) => {
-                let listed = session.client().list(noun(kind)).await;
+                // What has no list of its own is listed by nobody either.
+                let Some(noun) = noun(kind) else { return Ok(Vec::new()) };
+                let listed = session.client().list(noun).await;
                 Ok(listed.map_err(|error| session.explain(&error))?.content)
             }
         }
     }
 }
 
-const fn noun(kind: Kind) -> Noun {
+const fn noun(kind: Kind) -> Option<Noun> {
     match kind {
-        Kind::App => Noun::App,
-        Kind::CronJob => Noun::CronJob,
-        Kind::DeviceGroup => Noun::DeviceGroup,
-        Kind::User => Noun::User,
-        Kind::UserGroup => Noun::UserGroup,
+        Kind::App => Some(Noun::App),
+        Kind::CronJob => Some(Noun::CronJob),
+        Kind::DeviceGroup => Some(Noun::DeviceGroup),
+        Kind::User => Some(Noun::User),
+        Kind::UserGroup => Some(Noun::UserGroup),
+        Kind::DeviceCredential | Kind::Enrollment => None,
     }
 }
 

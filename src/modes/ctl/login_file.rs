@@ -23,6 +23,15 @@ pub(super) struct Login {
     /// A token instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// Absolute paths of what is trusted and presented in TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// The certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<PathBuf>,
+    /// Its private key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// Where it is; none for a user without a home.

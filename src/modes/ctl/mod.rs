@@ -24,6 +24,7 @@ mod containers;
 mod cron_jobs;
 mod device_groups;
 mod devices;
+mod enroll;
 mod env;
 mod export;
 mod export_file;
@@ -36,6 +37,7 @@ mod list_flags;
 mod lists;
 mod login;
 mod login_file;
+mod man;
 mod nearest;
 mod new_file;
 mod nouns;
@@ -114,6 +116,7 @@ enum Command {
     Export(export::Export),
     Import(import::Import),
     Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Ctl {
@@ -139,9 +142,10 @@ async fn dispatch(
     root: fn() -> clap::Command,
 ) -> Result<(), Failure> {
     let Ctl { connection, command } = ctl;
-    // These two need no manager, nor a configuration that makes sense.
+    // These need no manager, nor a configuration that makes sense.
     match command {
         Command::Completions(completions) => return completions.run(root()),
+        Command::Man(man) => return man.run(root()),
         Command::Logout => return login::logout(),
         _ => {}
     }
@@ -170,6 +174,7 @@ async fn dispatch(
         Command::Login
         | Command::Logout
         | Command::Completions(_)
+        | Command::Man(_)
         | Command::Export(_)
         | Command::Import(_) => Ok(()),
     }

@@ -17,17 +17,35 @@ fn is_possible() -> bool {
     std::io::stdin().is_terminal()
 }
 
+/// What a person is asked about, in the forms that are needed to ask and to say what was not done.
+pub(super) struct Deed {
+    /// `Delete`.
+    pub(super) question: &'static str,
+    /// `delete`.
+    pub(super) verb: &'static str,
+    /// `deleted`.
+    pub(super) done: &'static str,
+}
+
+const DELETE: Deed = Deed { question: "Delete", verb: "delete", done: "deleted" };
+
 /// Asks whether something is to be deleted, unless that was said with `yes`.
 pub(super) fn agree_to_delete(what: &str, deletion: &str, yes: bool) -> Result<(), Failure> {
+    agree(&DELETE, what, deletion, yes)
+}
+
+/// Asks whether something is to be done, unless that was said with `yes`.
+pub(super) fn agree(deed: &Deed, what: &str, effect: &str, yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
+    let Deed { question, verb, done } = deed;
     if !is_possible() {
-        return Err(Failure::new(format!("{what} was not deleted: nobody can be asked"))
-            .hint("say --yes to delete without a question"));
+        return Err(Failure::new(format!("{what} was not {done}: nobody can be asked"))
+            .hint(format!("say --yes to {verb} without a question")));
     }
-    if !confirm(&format!("Delete {what}? ({deletion})"))? {
-        return Err(Failure::new(format!("{what} was not deleted")));
+    if !confirm(&format!("{question} {what}? ({effect})"))? {
+        return Err(Failure::new(format!("{what} was not {done}")));
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use super::reports::LONG_PAGE;
 use super::session::Session;
 use super::times;
 use crate::client::Object;
+use crate::clock::unix_seconds;
 use crate::model::{Comparison, ReportQuery};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ pub(super) async fn list(
     device_group: Option<String>,
     time: Option<i64>,
 ) -> Result<(), Failure> {
-    let time = time.unwrap_or_else(|| times::now() - RECENT);
+    let time = time.unwrap_or_else(|| unix_seconds() - RECENT);
     let devices = newest(session, ReportQuery { device_group, ..since(time) }).await?;
     if !session.output().is_table() {
         let reports: Vec<Object> = devices.into_values().collect();
@@ -57,7 +58,7 @@ pub(super) async fn list(
 /// Prints what a device last said of itself.
 pub(super) async fn info(session: &Session, hostname: &str) -> Result<(), Failure> {
     let of_this = |query| ReportQuery { hostname: Some(hostname.to_owned()), ..query };
-    let mut devices = newest(session, of_this(since(times::now() - RECENT))).await?;
+    let mut devices = newest(session, of_this(since(unix_seconds() - RECENT))).await?;
     if devices.is_empty() {
         // A device that is gone, or whose clock is wrong: all that is left of it.
         devices = newest(session, of_this(all())).await?;

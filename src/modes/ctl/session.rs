@@ -4,8 +4,8 @@ use super::config::{Asker, Config};
 use super::failure::Failure;
 use super::nearest::nearest;
 use super::nouns::{About, Words, words};
-use super::output::{Output, plain_value, printable};
-use crate::client::{Client, ClientError, Credentials, Noun, Object, Problem, Refusal};
+use super::output::{self, Output, plain_value, printable};
+use crate::client::{Client, ClientError, Credentials, Noun, Object, Problem, Refusal, TlsFiles};
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
 
@@ -34,13 +34,24 @@ impl Session {
             Asker::Username(_) => return Err(half("username", "password")),
             Asker::Password(_) => return Err(half("password", "username")),
         };
-        let client = Client::new(&config.url, &credentials, TIMEOUT)
+        let client = Client::with_tls(&config.url, &credentials, config.tls.clone(), TIMEOUT)
             .map_err(|error| Failure::usage(error.to_string()).because_of(&error))?;
+        if client.is_in_clear() && !matches!(credentials, Credentials::None) {
+            output::say(&format!(
+                "warning: {} is plain http: whoever listens on the way reads the credentials; use https",
+                client.url()
+            ));
+        }
         Ok(Self { client, config, credentials, output })
     }
 
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Whom to trust to be a manager, and what certificate to present.
+    pub(super) fn tls(&self) -> &TlsFiles {
+        &self.config.tls
     }
 
     pub(super) fn output(&self) -> &Output {
@@ -138,6 +149,10 @@ impl Session {
                 Problem::UnknownHost => {
                     format!("is the host's name right? the URL comes from {source}")
                 }
+                Problem::UnknownAuthority => format!(
+                    "give the authority's PEM file with --ca-file; the URL comes from {source}"
+                ),
+                Problem::OwnCertificate => own_certificate(),
                 other => match other.advice(SystemTime::now()) {
                     Some(advice) => format!("{advice}; the URL comes from {source}"),
                     None => format!("the URL comes from {source}"),
@@ -145,6 +160,9 @@ impl Session {
             },
             ClientError::Broken { .. } if error.problem() == Some(Problem::NotHttp) => {
                 Problem::NotHttp.advice(SystemTime::now())?
+            }
+            ClientError::Broken { .. } if error.problem() == Some(Problem::OwnCertificate) => {
+                own_certificate()
             }
             ClientError::TimedOut { .. } => {
                 format!("is it busy, or is there a firewall? the URL comes from {source}")
@@ -197,6 +215,10 @@ impl Session {
             }
         }
     }
+}
+
+fn own_certificate() -> String {
+    "give a certificate that it accepts with --cert-file and --key-file".to_owned()
 }
 
 /// The value of a flag in a refusal's body.

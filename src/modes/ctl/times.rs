@@ -1,23 +1,22 @@
 //! Points of time, as people write and read them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use crate::clock::unix_seconds;
 
 /// Seconds of each unit of an age.
 const UNITS: [(char, i64); 4] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
 
-/// Now, in seconds since 1970.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+/// Reads a length of time into seconds, with its unit: `90s`, `24h`.
+pub(super) fn length(text: &str) -> Option<i64> {
+    UNITS.iter().find_map(|(unit, seconds)| {
+        let count: u32 = text.strip_suffix(*unit)?.parse().ok()?;
+        Some(i64::from(count) * seconds)
+    })
 }
 
 /// Reads a point of time into seconds since 1970: those, a date with time and zone, or how long
 /// ago.
 pub(super) fn parse(text: &str) -> Result<i64, String> {
-    let ago = UNITS.iter().find_map(|(unit, seconds)| {
-        let count: u32 = text.strip_suffix(*unit)?.parse().ok()?;
-        Some(now() - i64::from(count) * seconds)
-    });
+    let ago = length(text).map(|seconds| unix_seconds() - seconds);
     if let Some(seconds) = ago.or_else(|| text.parse().ok()) {
         return Ok(seconds);
     }

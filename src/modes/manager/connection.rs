@@ -7,6 +7,7 @@
 //! requests as part of the second one's headers, and does not run before the first byte. This
 //! watch looks once per [`Limits::head`] at what has moved since.
 
+use super::auth::DeviceCertificate;
 use super::limits::Limits;
 use super::service::Service;
 use hyper::Version;
@@ -131,12 +132,12 @@ pub(super) async fn serve(
     builders: &Builders,
     speaks: Speaks,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    address: IpAddr,
+    (address, certificate): (IpAddr, Option<Arc<DeviceCertificate>>),
     drain: &CancellationToken,
 ) {
     let manager = service.manager();
     let progress = Arc::new(Progress::default());
-    let service = service.of_connection(Arc::clone(&progress), address);
+    let service = service.of_connection(Arc::clone(&progress), address, certificate);
     let io = TokioIo::new(Watched { stream, progress: Arc::clone(&progress) });
     let mut connection = match speaks {
         Speaks::Http1 => Wire::Http1(builders.http1.serve_connection(io, service)),

@@ -181,6 +181,7 @@ impl Declarations {
         match kind {
             Kind::User => self.memories.auth.user_changed(name, revision),
             Kind::UserGroup => self.memories.auth.groups_changed(revision),
+            Kind::DeviceCredential | Kind::Enrollment => self.memories.auth.device_changed(name),
             Kind::App | Kind::CronJob | Kind::DeviceGroup => {}
         }
     }

@@ -2,11 +2,12 @@
 //!
 //! Invariant: a device of a group that somebody may not read is for them as if there were none.
 
-use super::Shared;
 use super::auth::Principal;
 use super::body::ObjectName;
 use super::reply::{Answer, Refusal, empty, ok};
-use super::reports::{now, pairs, scope};
+use super::reports::{pairs, scope};
+use super::{Shared, enrollment};
+use crate::clock::unix_seconds;
 use crate::model::{Device, DeviceQuery, Granted};
 use axum::Extension;
 use axum::extract::{RawQuery, State};
@@ -23,7 +24,7 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Answer {
     let query = DeviceQuery::decode(pairs(query))?;
-    let now = now();
+    let now = unix_seconds();
     let devices = manager.reports.store().devices(&query, &scope(&who), now).await?;
     let after = devices.last().map(|device| device.hostname.clone());
     let devices: Vec<Map<String, Value>> = devices.iter().map(|device| device.shown(now)).collect();
@@ -36,7 +37,9 @@ pub(super) async fn show(
     Extension(who): Extension<Principal>,
     ObjectName(name): ObjectName,
 ) -> Answer {
-    Ok(ok(&find(&manager, &who, &name).await?.shown(now())))
+    let mut device = find(&manager, &who, &name).await?.shown(unix_seconds());
+    device.insert("credential".to_owned(), enrollment::shown(&manager, &name).await?);
+    Ok(ok(&device))
 }
 
 /// `DELETE /devices/N`: forgotten, until it is heard of again.

@@ -81,6 +81,9 @@ pub(super) struct Metrics {
     pub(super) connections: Gauge,
     pub(super) parked: Gauge,
     pub(super) connections_refused: Counter,
+    /// Seconds since 1970.
+    pub(super) certificate_not_after: Gauge,
+    pub(super) certificate_failures: Counter,
 }
 
 /// The path by which `/info` is counted.
@@ -116,6 +119,8 @@ impl Metrics {
             connections: Gauge::default(),
             parked: Gauge::default(),
             connections_refused: Counter::default(),
+            certificate_not_after: Gauge::default(),
+            certificate_failures: Counter::default(),
             requests: requests.clone(),
         };
         metrics.followed_by(Source::None);
@@ -158,6 +163,12 @@ impl Metrics {
         registry.register("store_changes", "Changes of the store heard of", told);
         let refused = self.connections_refused.clone();
         registry.register("connections_refused", "Connections over the limit", refused);
+        let not_after = self.certificate_not_after.clone();
+        let end = "When the certificate in use ends, in seconds since 1970; 0 without HTTPS";
+        registry.register("tls_certificate_not_after_seconds", end, not_after);
+        let failures = self.certificate_failures.clone();
+        let failed = "Looks at changed certificate files that could not be used";
+        registry.register("tls_certificate_failures", failed, failures);
     }
 
     /// Says how changes of the store are heard of from now on.

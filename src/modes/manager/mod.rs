@@ -20,6 +20,7 @@ mod cron_jobs;
 mod declarations;
 mod device_groups;
 mod devices;
+mod enrollment;
 mod feed;
 mod files;
 mod health;
@@ -63,8 +64,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use tls::Certificates;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Why the manager does not run.
@@ -156,7 +159,11 @@ pub async fn run(
     listening: impl FnOnce(SocketAddr),
     shutdown: CancellationToken,
 ) -> Result<(), ManagerError> {
-    let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+    let certificates = match &config.tls {
+        Some(files) => Some(Certificates::open(files).await?),
+        None => None,
+    };
+    let acceptor = certificates.as_ref().map(Certificates::acceptor);
     let dependencies = dependencies.within(files::connections_that_fit());
     backup::remove_leftovers(&config.data_dir);
     let manager = Shared::new(&config, dependencies);
@@ -165,12 +172,17 @@ pub async fn run(
     let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
     let address = listener.local_addr().map_err(bind_error)?;
     let store = if config.mongo.is_some() { "mongodb" } else { "embedded" };
-    tracing::info!(%address, https = tls.is_some(), store, "manager listens");
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(%address, https = acceptor.is_some(), store, version, "manager listens");
     listening(address);
     let (declarations, metrics) = (manager.declarations.clone(), Arc::clone(&manager.metrics));
-    let followed = tokio::spawn(feed::follow(declarations, metrics, config.cache_time));
-    let served = server::run(listener, tls, manager, shutdown).await;
-    followed.abort();
+    let mut beside = JoinSet::new();
+    if let Some(certificates) = certificates {
+        beside.spawn(certificates.follow(Arc::clone(&metrics)));
+    }
+    beside.spawn(feed::follow(declarations, metrics, config.cache_time));
+    let served = server::run(listener, acceptor, manager, shutdown).await;
+    beside.abort_all();
     served?;
     tracing::info!("manager stopped");
     Ok(())

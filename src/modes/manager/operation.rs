@@ -5,7 +5,7 @@
 //! Invariant: an operation cannot be made without saying which permission it needs.
 
 use super::Shared;
-use super::auth::{Permission, Principal, Recognised};
+use super::auth::{DeviceCertificate, Permission, Principal, Recognised};
 use super::body::ObjectName;
 use super::reply::Refusal;
 use super::routes::Route;
@@ -192,13 +192,16 @@ async fn permitted(
     };
     let (mut parts, body) = request.into_parts();
     let object = match permission {
-        Permission::To(..) => {
+        Permission::To(..) | Permission::CheckIn => {
             let name = ObjectName::from_request_parts(&mut parts, &manager).await;
             name.map_or_else(|never| match never {}, |ObjectName(name)| name)
         }
-        Permission::Any | Permission::Found(_) | Permission::Admin | Permission::Prune => {
-            String::new()
-        }
+        Permission::Any
+        | Permission::Found(_)
+        | Permission::Admin
+        | Permission::Prune
+        | Permission::Report
+        | Permission::Enroll => String::new(),
     };
     if !principal.may(permission, &object) {
         return Refusal::Forbidden.into_response();
@@ -216,23 +219,32 @@ struct Needs {
 
 /// Asks again who sent a request and whether they may.
 pub(super) async fn permit_again(manager: &Shared, parts: &Parts) -> Result<(), Refusal> {
+    let holder = Holder { headers: &parts.headers, certificate: parts.extensions.get() };
     match parts.extensions.get::<Needs>() {
-        Some(needs) => {
-            let Needs { permission, object } = needs;
-            permit_holder(manager, &parts.headers, *permission, object).await
+        Some(Needs { permission, object }) => {
+            permit_holder(manager, holder, *permission, object).await
         }
-        None => permit_holder(manager, &parts.headers, Permission::Any, "").await,
+        None => permit_holder(manager, holder, Permission::Any, "").await,
     }
+}
+
+/// What a request says of who sent it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Holder<'a> {
+    /// Their credentials are in here.
+    pub(super) headers: &'a HeaderMap,
+    /// That of their connection.
+    pub(super) certificate: Option<&'a Arc<DeviceCertificate>>,
 }
 
 /// Asks whether these credentials, which were right a moment ago, still are, and permit it.
 pub(super) async fn permit_holder(
     manager: &Shared,
-    headers: &HeaderMap,
+    holder: Holder<'_>,
     permission: Permission,
     object: &str,
 ) -> Result<(), Refusal> {
-    let principal = match manager.auth.recognise(headers) {
+    let principal = match manager.auth.recognise(holder.headers, holder.certificate) {
         Recognised::Principal(principal) => principal,
         Recognised::Nobody => return Err(Refusal::Unauthorized),
         Recognised::Unknown(claim) => {

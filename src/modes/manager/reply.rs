@@ -1,6 +1,7 @@
 //! Answers: JSON always, refusals included, in the words of the contract.
 
 use super::auth::{Busy, Denied, TooMany};
+use crate::clock::unix_seconds;
 use crate::model::Invalid;
 use crate::store::StoreError;
 use axum::response::{IntoResponse, Response};
@@ -13,7 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -261,7 +262,7 @@ fn store_failed(failure: &StoreError) -> Response {
         return error(StatusCode::NOT_IMPLEMENTED, &failure.to_string());
     }
     let causes = causes(failure);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = unix_seconds().cast_unsigned();
     if TOLD_AT.swap(now, Ordering::Relaxed) == now {
         tracing::debug!(error = %failure, causes, "the store failed");
     } else {

@@ -9,6 +9,7 @@ use super::auth::Principal;
 use super::body::LargeBody;
 use super::buckets::{Bucket, Buckets, Rule};
 use super::reply::{Answer, Refusal, accepted, ok};
+use crate::clock::unix_seconds;
 use crate::model::{Granted, Invalid, Report, ReportQuery, Uid, json_value};
 use crate::store::reports::{NewReport, ReportStore, Scope};
 use axum::Extension;
@@ -21,7 +22,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
@@ -135,7 +136,7 @@ pub(super) async fn add(
     let _room = reports.room_for(body.len()).await?;
     let read = tokio::task::spawn_blocking(move || read(&body)).await;
     let Batch { given, mut refused } = read.map_err(|_panicked| Refusal::Panic)??;
-    let may = |one: &Given| who.may_read(Granted::DeviceGroup, &one.report.device_group);
+    let may = |one: &Given| who.may_report(&one.report.hostname, &one.report.device_group);
     if !given.iter().all(may) {
         return Err(Refusal::Forbidden);
     }
@@ -143,9 +144,12 @@ pub(super) async fn add(
         manager.metrics.reports_limited.inc_by(given.len() as u64);
         return Err(refusal);
     }
-    let seen = now();
+    let seen = unix_seconds();
     let places: Vec<usize> = given.iter().map(|one| one.place).collect();
-    let may_leave = Arc::new(scope(&who));
+    let may_leave = Arc::new(match who.device() {
+        Some((_, group)) => Scope::Groups(vec![group.to_owned()]),
+        None => scope(&who),
+    });
     let new = given.into_iter().map(|Given { report, .. }| {
         // One without an id is the original's: sent twice, it is kept twice, as ever.
         let id = report.id.unwrap_or_else(|| Uid::from_bytes(bson::oid::ObjectId::new().bytes()));
@@ -254,10 +258,4 @@ pub(super) fn pairs(query: Option<String>) -> Vec<(String, String)> {
 /// The device groups whose reports and devices somebody may see.
 pub(super) fn scope(who: &Principal) -> Scope {
     who.readable(Granted::DeviceGroup).map_or(Scope::All, Scope::Groups)
-}
-
-/// In seconds since 1970.
-pub(super) fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }

@@ -7,8 +7,8 @@ use super::openapi::{self, flag, names, query, schema};
 use super::operation::{Operation, Verb};
 use super::reply::Refusal;
 use super::{
-    Shared, apps, backup, cron_jobs, device_groups, devices, health, reports, status, transfer,
-    user_groups, users, wait,
+    Shared, apps, backup, cron_jobs, device_groups, devices, enrollment, health, reports, status,
+    transfer, user_groups, users, wait,
 };
 use crate::model::Access::{Read, Write};
 use crate::model::{App, CronJob, DeviceGroup, Granted, User, UserGroup};
@@ -113,15 +113,17 @@ fn report_operations() -> Vec<Operation> {
         .answers(200, schema("Reports"))
         .refuses(400, schema("Invalid"));
     let list = query::reports().into_iter().fold(list, Operation::parameter);
-    let needs = Found("ro on the device group of each report");
-    let add = Operation::new("add_reports", (Post, REPORTS_ROUTE), needs, reports::add)
-        .says(
-            "Keeps what devices say of themselves; a report that is known already changes nothing.",
-        )
-        .takes(schema("NewReports"))
-        .answers(202, schema("AddedReports"))
-        .refuses(400, schema("MissingList"))
-        .refuses(400, schema("Invalid"));
+    let add = Operation::new(
+        "add_reports",
+        (Post, REPORTS_ROUTE),
+        Permission::Report,
+        reports::add,
+    )
+    .says("Keeps what devices say of themselves; a report that is known already changes nothing.")
+    .takes(schema("NewReports"))
+    .answers(202, schema("AddedReports"))
+    .refuses(400, schema("MissingList"))
+    .refuses(400, schema("Invalid"));
     vec![list, add]
 }
 
@@ -143,7 +145,20 @@ fn device_operations() -> Vec<Operation> {
         .says("Forgets a device, until it is heard of again.")
         .answers(200, schema("Empty"))
         .refuses(403, unknown());
-    vec![list, show, forget]
+    let revoke = "/api/v2/devices/{name}/revoke";
+    let revoke = Operation::new("revoke_device", (Post, revoke), writing, enrollment::revoke)
+        .says("Shuts a device out: its own token, and certificates issued until now.")
+        .answers(200, schema("RevokedDevice"))
+        .refuses(403, unknown())
+        .refuses(400, schema("Invalid"));
+    let enroll = "/api/v2/enroll";
+    let enroll =
+        Operation::new("enroll_device", (Post, enroll), Permission::Enroll, enrollment::enroll)
+            .says("Exchanges an enrollment token for a token that the device itself has made.")
+            .takes(schema("NewDevice"))
+            .answers(200, schema("EnrolledDevice"))
+            .refuses(400, schema("Invalid"));
+    vec![list, show, forget, revoke, enroll]
 }
 
 /// List, show and delete, which every kind has.
@@ -192,7 +207,9 @@ const READ_APP: Permission = To(Granted::App, Read);
 const WRITE_APP: Permission = To(Granted::App, Write);
 const READ_JOB: Permission = To(Granted::CronJob, Read);
 const WRITE_JOB: Permission = To(Granted::CronJob, Write);
-pub(super) const READ_GROUP: Permission = To(Granted::DeviceGroup, Read);
+const READ_GROUP: Permission = To(Granted::DeviceGroup, Read);
+/// What a device needs to be told what it runs.
+pub(super) const CHECK_IN: Permission = Permission::CheckIn;
 const WRITE_GROUP: Permission = To(Granted::DeviceGroup, Write);
 
 fn app_operations() -> Vec<Operation> {
@@ -354,7 +371,7 @@ fn device_group_operations() -> Vec<Operation> {
             .answers(202, group())
             .refuses(400, schema("Invalid"));
     let info =
-        Operation::new("device_group_info", (Get, INFO_ROUTE), READ_GROUP, wait::info)
+        Operation::new("device_group_info", (Get, INFO_ROUTE), CHECK_IN, wait::info)
             .says("What every device of the group runs; with `wait`, as soon as it is other than If-None-Match.")
             .parameter(query::wait())
             .refuses(400, schema("Invalid"))
@@ -372,7 +389,14 @@ fn device_group_operations() -> Vec<Operation> {
             .says("How far the devices of the group are with what they are to run.")
             .answers(200, schema("DeviceGroupStatus"))
             .refuses(403, unknown());
-    all.extend([refuses_members(create), refuses_members(replace), info, prune, status]);
+    let enroll = "/api/v2/device_groups/{name}/enroll";
+    let enroll = Operation::new("make_enrollment", (Post, enroll), WRITE_GROUP, enrollment::make)
+        .says("Makes a token by which devices of the group get credentials of their own.")
+        .may_take(schema("EnrollmentFields"))
+        .answers(200, schema("Enrollment"))
+        .refuses(400, schema("Invalid"))
+        .refuses(403, unknown());
+    all.extend([refuses_members(create), refuses_members(replace), info, prune, status, enroll]);
     all.extend(updates::<DeviceGroup>(
         ["update_device_group", "patch_device_group"],
         |id, verb| {

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -31,7 +31,7 @@ const COME_BACK: std::ops::Range<u64> = 2..20;
 /// Accepts connections until the signal, then lets them finish.
 pub(super) async fn run(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<watch::Receiver<TlsAcceptor>>,
     manager: Arc<Shared>,
     shutdown: CancellationToken,
 ) -> Result<(), ManagerError> {
@@ -66,7 +66,7 @@ pub(super) async fn run(
 struct Server {
     manager: Arc<Shared>,
     service: Service,
-    tls: Option<TlsAcceptor>,
+    tls: Option<watch::Receiver<TlsAcceptor>>,
     refusals: Arc<Semaphore>,
     builders: Arc<Builders>,
     drain: CancellationToken,
@@ -83,7 +83,7 @@ impl Server {
         };
         let (manager, service) = (Arc::clone(&self.manager), self.service.clone());
         let (builders, tls, drain) =
-            (Arc::clone(&self.builders), self.tls.clone(), self.drain.clone());
+            (Arc::clone(&self.builders), self.acceptor(), self.drain.clone());
         connections.spawn(async move {
             let _open = Open::new(Arc::clone(&manager), place);
             if let Some(tls) = tls {
@@ -92,12 +92,17 @@ impl Server {
             }
             match look(&stream, &manager.limits, &drain).await {
                 Ok(Some(speaks)) => {
-                    serve(&service, &builders, speaks, stream, peer, &drain).await;
+                    serve(&service, &builders, speaks, stream, (peer, None), &drain).await;
                 }
                 Ok(None) => {}
                 Err(_) => manager.metrics.limit_met("idle_connection"),
             }
         });
+    }
+
+    /// What a new connection is accepted with; certificates change while the manager runs.
+    fn acceptor(&self) -> Option<TlsAcceptor> {
+        self.tls.as_ref().map(|tls| tls.borrow().clone())
     }
 
     /// Says 503 to a client over the limit, if that can be done in passing. A client that speaks
@@ -155,7 +160,8 @@ async fn serve_tls(
         Ok(Ok(stream)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let speaks = if is_http2 { Speaks::Http2 } else { Speaks::Http1 };
-            serve(service, builders, speaks, stream, peer, drain).await;
+            let certificate = super::tls::device_certificate(stream.get_ref().1);
+            serve(service, builders, speaks, stream, (peer, certificate), drain).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "handshake failed"),
         Err(_) => manager.metrics.limit_met("handshake_time"),

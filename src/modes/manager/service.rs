@@ -5,11 +5,11 @@
 
 use super::Shared;
 use super::audit::Asked;
-use super::auth::{Claim, Principal, Recognised};
+use super::auth::{Claim, DeviceCertificate, Principal, Recognised};
 use super::connection::Progress;
 use super::metrics::{self, INFO_ROUTE};
 use super::reply::{Note, Refusal, ReplyBody, forbid_storing};
-use super::routes::{self, READ_GROUP, Route, is_open};
+use super::routes::{self, CHECK_IN, Route, is_open};
 use super::wait::{MAX_WAIT_SECONDS, Waiter};
 use axum::Router;
 use axum::response::IntoResponse;
@@ -41,6 +41,8 @@ pub(super) struct Service {
     progress: Arc<Progress>,
     /// The other end.
     address: IpAddr,
+    /// The certificate that it presented.
+    certificate: Option<Arc<DeviceCertificate>>,
 }
 
 /// What is left to do for a request that cannot be answered on the spot.
@@ -59,12 +61,17 @@ impl Service {
     pub(super) fn new(manager: Arc<Shared>) -> Self {
         let router = routes::router(Arc::clone(&manager));
         let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        Self { manager, router, progress: Arc::default(), address }
+        Self { manager, router, progress: Arc::default(), address, certificate: None }
     }
 
     /// The same for one more connection.
-    pub(super) fn of_connection(&self, progress: Arc<Progress>, address: IpAddr) -> Self {
-        Self { progress, address, ..self.clone() }
+    pub(super) fn of_connection(
+        &self,
+        progress: Arc<Progress>,
+        address: IpAddr,
+        certificate: Option<Arc<DeviceCertificate>>,
+    ) -> Self {
+        Self { progress, address, certificate, ..self.clone() }
     }
 
     pub(super) fn manager(&self) -> &Arc<Shared> {
@@ -77,7 +84,7 @@ impl Service {
         if is_open(path) {
             return Err(Next::Open);
         }
-        match self.manager.auth.recognise(request.headers()) {
+        match self.manager.auth.recognise(request.headers(), self.certificate.as_ref()) {
             Recognised::Nobody => Err(Next::Refuse),
             Recognised::Unknown(claim) => Err(Next::Verify(claim)),
             Recognised::Principal(principal) => {
@@ -97,14 +104,15 @@ impl Service {
         // A path with `%` in it is no group's name here; the router decodes it.
         let group = path.strip_prefix(GROUPS)?.strip_suffix(INFO)?;
         let is_plain = request.method() == Method::GET && !group.contains(['%', '/']);
-        if !is_plain || !principal.may(READ_GROUP, group) {
+        if !is_plain || !principal.may(CHECK_IN, group) {
             return None;
         }
         match request.uri().query() {
             None => self.ready_info(request, group),
             // The router says what is wrong with another query.
             Some(query) => {
-                let waiter = Waiter::new(group, query, request.headers()).ok()?;
+                let certificate = self.certificate.clone();
+                let waiter = Waiter::new(group, query, request.headers(), certificate).ok()?;
                 let (service, who) = (self.clone(), principal.clone());
                 Some(Answering::Routed(Box::pin(service.wait(waiter, who))))
             }
@@ -187,7 +195,7 @@ impl Service {
                 Ok(principal) => principal,
                 Err(refusal) => return refusal.into_response(),
             };
-            route(self.router.clone(), request, who.clone()).await
+            route(self.router.clone(), request, who.clone(), self.certificate.clone()).await
         });
         let response = match tokio::time::timeout(limit, answer.catch_unwind()).await {
             Ok(Ok(response)) => response,
@@ -212,7 +220,7 @@ impl Service {
     async fn wait(self, waiter: Waiter, who: Principal) -> Response<ReplyBody> {
         let manager = &*self.manager;
         let _guard = Progress::enter(&self.progress);
-        let answer = AssertUnwindSafe(waiter.answer(manager)).catch_unwind().await;
+        let answer = AssertUnwindSafe(waiter.answer(manager, &who)).catch_unwind().await;
         let refusal = match answer {
             Ok(Ok(response)) => {
                 if response.status() == StatusCode::OK {
@@ -261,10 +269,14 @@ async fn route(
     mut router: Router,
     request: Request<Incoming>,
     principal: Option<Principal>,
+    certificate: Option<Arc<DeviceCertificate>>,
 ) -> axum::response::Response {
     let mut request = request.map(axum::body::Body::new);
     if let Some(principal) = principal {
         request.extensions_mut().insert(principal);
+    }
+    if let Some(certificate) = certificate {
+        request.extensions_mut().insert(certificate);
     }
     match router.call(request).await {
         Ok(response) => response,

@@ -5,7 +5,7 @@ use super::auth::Principal;
 use super::body::ObjectName;
 use super::objects::unknown;
 use super::reply::{Answer, ok};
-use super::reports::now;
+use crate::clock::unix_seconds;
 use crate::model::{App, Declared, DeviceGroup, Granted, Revision, Rollout, Uid};
 use crate::store::Kind;
 use axum::Extension;
@@ -44,7 +44,7 @@ pub(super) async fn of_device_group(
     let snapshot = manager.declarations.store().group_snapshot(&name).await?;
     let revision = snapshot.ok_or_else(unknown::<DeviceGroup>)?.revision();
     let declared = Declared::Group { name: name.clone(), revision };
-    let rollout = manager.reports.store().rollout(&declared, now()).await?;
+    let rollout = manager.reports.store().rollout(&declared, unix_seconds()).await?;
     Ok(ok(&GroupStatus { device_group: name, revision, rollout }))
 }
 
@@ -65,7 +65,7 @@ pub(super) async fn of_app(
         app_id: app.app_id,
         device_groups: device_groups.clone(),
     };
-    let rollout = manager.reports.store().rollout(&declared, now()).await?;
+    let rollout = manager.reports.store().rollout(&declared, unix_seconds()).await?;
     let device_groups_hidden = all.saturating_sub(device_groups.len());
     let (app_name, app_id) = (name, app.app_id);
     Ok(ok(&AppStatus { app_name, app_id, uid, device_groups, device_groups_hidden, rollout }))

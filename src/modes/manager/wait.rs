@@ -9,13 +9,15 @@
 //! that, copied, because a header that is kept keeps the connection's whole buffer.
 
 use super::Shared;
+use super::auth::{DeviceCertificate, Principal};
 use super::body::ObjectName;
 use super::info::Ready;
 use super::objects::unknown;
-use super::operation::permit_holder;
+use super::operation::{Holder, permit_holder};
 use super::reply::{Answer, Refusal, ReplyBody};
-use super::routes::READ_GROUP;
+use super::routes::CHECK_IN;
 use crate::model::{DeviceGroup, Invalid};
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONNECTION, HeaderValue, IF_NONE_MATCH, RETRY_AFTER};
 use hyper::{HeaderMap, Response};
@@ -38,12 +40,18 @@ pub(super) struct Waiter {
     group: String,
     /// Who asks, and what they have.
     headers: HeaderMap,
+    certificate: Option<Arc<DeviceCertificate>>,
     deadline: Instant,
 }
 
 impl Waiter {
     /// From a request, whose query says how long.
-    pub(super) fn new(group: &str, query: &str, headers: &HeaderMap) -> Result<Self, Refusal> {
+    pub(super) fn new(
+        group: &str,
+        query: &str,
+        headers: &HeaderMap,
+        certificate: Option<Arc<DeviceCertificate>>,
+    ) -> Result<Self, Refusal> {
         let deadline = Instant::now() + wait(query)?;
         let mut kept = HeaderMap::with_capacity(2);
         for name in [AUTHORIZATION, IF_NONE_MATCH] {
@@ -54,7 +62,7 @@ impl Waiter {
                 }
             }
         }
-        Ok(Self { group: group.to_owned(), headers: kept, deadline })
+        Ok(Self { group: group.to_owned(), headers: kept, certificate, deadline })
     }
 
     /// The group it asks for.
@@ -63,10 +71,14 @@ impl Waiter {
     }
 
     /// Waits for another answer than the client has, or for its time to be up.
-    pub(super) async fn answer(&self, manager: &Shared) -> Result<Response<ReplyBody>, Refusal> {
+    pub(super) async fn answer(
+        &self,
+        manager: &Shared,
+        who: &Principal,
+    ) -> Result<Response<ReplyBody>, Refusal> {
         loop {
             let mut changed = std::pin::pin!(manager.info.changed(&self.group));
-            let mut users_changed = std::pin::pin!(manager.auth.changed());
+            let mut users_changed = std::pin::pin!(manager.auth.changed(who));
             changed.as_mut().enable();
             users_changed.as_mut().enable();
             let (ready, was_made) = self.ready(manager).await?;
@@ -90,7 +102,8 @@ impl Waiter {
                 () = sleep_until(self.deadline.min(Instant::now() + AUTHORISED_AGAIN)) => {}
                 () = manager.parked.cancelled() => {}
             }
-            permit_holder(manager, &self.headers, READ_GROUP, &self.group).await?;
+            let holder = Holder { headers: &self.headers, certificate: self.certificate.as_ref() };
+            permit_holder(manager, holder, CHECK_IN, &self.group).await?;
         }
     }
 
@@ -110,13 +123,15 @@ impl Waiter {
 /// `GET /device_groups/N/info`, when the service did not take it.
 pub(super) async fn info(
     State(manager): State<Arc<Shared>>,
+    Extension(who): Extension<Principal>,
     ObjectName(name): ObjectName,
     request: Request,
 ) -> Answer {
     let query = request.uri().query().unwrap_or_default();
-    let waiter = Waiter::new(&name, query, request.headers())?;
+    let certificate = request.extensions().get().cloned();
+    let waiter = Waiter::new(&name, query, request.headers(), certificate)?;
     drop(request);
-    Ok(waiter.answer(&manager).await?.map(axum::body::Body::new))
+    Ok(waiter.answer(&manager, &who).await?.map(axum::body::Body::new))
 }
 
 /// An answer that gives its place free, and says when to come back.

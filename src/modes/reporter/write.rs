@@ -7,12 +7,13 @@
 use super::batch::{Batch, Poison, Sorted};
 use super::consumer::{Consumer, store_offsets};
 use super::metrics::Metrics;
+use crate::clock::unix_ms;
 use crate::store::reports::{ReportStore, SetAside};
 use crate::store::{Cause, StoreError};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -41,8 +42,7 @@ impl Collected {
 /// Milliseconds of a processor's time for a full batch: beside the threads that wait for others.
 fn sort(batch: &Arc<Batch>, range: Range<usize>) -> JoinHandle<Sorted> {
     let batch = Arc::clone(batch);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let now = unix_ms();
     tokio::task::spawn_blocking(move || batch.sort(range, now))
 }
 

@@ -7,10 +7,11 @@
 //! is not acted on before it has stayed older for long ([`judge`]); neither a failure nor the
 //! manager's clock changes anything but the wait and the log.
 
+use super::certificates::CertificateWatch;
 use super::monitor::Monitor;
 use super::pace::{Ended, How, Next, Pace};
 use super::state::{Accepted, AcceptedFile};
-use super::trouble::{ClockWatch, Failure, Outage};
+use super::trouble::{AskedAs, ClockWatch, Failure, Outage};
 use crate::client::{CheckedIn, Client, ClientError, Info};
 use crate::model::{Desired, Revision};
 use crate::reconcile::{Acceptance, judge};
@@ -28,6 +29,8 @@ pub(super) type DesiredWatch = watch::Receiver<Option<Arc<Desired>>>;
 /// The check-ins of one device.
 pub(super) struct CheckIn {
     client: Client,
+    certificates: Arc<CertificateWatch>,
+    asked_as: AskedAs,
     group: String,
     pace: Pace,
     file: AcceptedFile,
@@ -49,8 +52,9 @@ impl CheckIn {
     /// Begins with what was accepted before the restart.
     pub(super) fn new(
         client: Client,
-        group: String,
-        check_in_time: Duration,
+        certificates: Arc<CertificateWatch>,
+        asked_as: AskedAs,
+        (group, check_in_time): (String, Duration),
         file: AcceptedFile,
     ) -> (Self, DesiredWatch) {
         let kept = file.read(&group);
@@ -63,6 +67,8 @@ impl CheckIn {
         let (sender, receiver) = watch::channel(kept.map(Arc::new));
         let checkin = Self {
             client,
+            certificates,
+            asked_as,
             group,
             pace: Pace::new(check_in_time),
             file,
@@ -70,7 +76,7 @@ impl CheckIn {
             etag,
             is_on_disk,
             older_since: None,
-            outage: Outage::default(),
+            outage: Outage::of("check-in"),
             is_away: Arc::default(),
             clock: ClockWatch::default(),
             desired: sender,
@@ -89,13 +95,20 @@ impl CheckIn {
         self.asked.clone()
     }
 
-    /// Checks in until the shutdown, which ends a check-in that waits as well.
-    pub(super) async fn run(mut self, monitor: &Monitor, shutdown: CancellationToken) {
+    /// Checks in from `ready` until the shutdown, which ends a check-in that waits as well.
+    pub(super) async fn run(
+        mut self,
+        ready: CancellationToken,
+        monitor: &Monitor,
+        shutdown: CancellationToken,
+    ) {
+        let Some(()) = shutdown.run_until_cancelled(ready.cancelled()).await else { return };
         let mut next = Next::default();
         loop {
             let Some(()) = shutdown.run_until_cancelled(sleep(next.after)).await else { return };
             // Without a tag there is nothing to wait with.
             let wait = next.wait.filter(|_| self.etag.is_some());
+            self.certificates.look();
             let begun = Instant::now();
             let asked = self.client.check_in(&self.group, self.etag.as_deref(), wait);
             let Some(answer) = shutdown.run_until_cancelled(asked).await else { return };
@@ -118,11 +131,11 @@ impl CheckIn {
             Ok(CheckedIn { info, clock, retry_after }) => {
                 self.clock.compare(clock);
                 let heard = self.heard(info);
-                (retry_after, heard.map_err(|why| (How::Failed, Failure::of_answer(why))))
+                (retry_after, heard.map_err(|why| (How::Failed, Failure::in_words(why))))
             }
             Err(error) => {
-                let failure = Failure::of(&error, self.client.url());
-                (error.retry_after(), Err((how(&error), failure)))
+                let failure = Failure::of(&error, self.client.url(), self.asked_as, &self.group);
+                (error.retry_after(), Err((How::of(&error), failure)))
             }
         };
         let how = heard.as_ref().map_or_else(|(how, _)| *how, |how| *how);
@@ -196,13 +209,15 @@ impl CheckIn {
     }
 }
 
-/// What an error says of the way to the manager.
-fn how(error: &ClientError) -> How {
-    match error {
-        ClientError::Unreachable { .. } => How::Unreachable,
-        // 408 is a proxy's word for a wait that was too long.
-        ClientError::Refused(refusal) if refusal.status != 408 => How::Refused,
-        _ => How::Failed,
+impl How {
+    /// What an error says of the way to the manager.
+    pub(super) fn of(error: &ClientError) -> Self {
+        match error {
+            ClientError::Unreachable { .. } => Self::Unreachable,
+            // 408 is a proxy's word for a wait that was too long.
+            ClientError::Refused(refusal) if refusal.status != 408 => Self::Refused,
+            _ => Self::Failed,
+        }
     }
 }
 

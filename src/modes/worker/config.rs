@@ -7,12 +7,24 @@
 //! reporting stop the device's workloads, and here reporting never does.
 
 use crate::config::{
-    ConfigError, Credentials, Environment, Inputs, Kafka, Secret, Settings, tables,
+    ConfigError, Credentials, Environment, Inputs, Kafka, Secret, Settings, TlsFiles, TlsKeys,
+    tables,
 };
 use crate::model::Name;
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
+
+/// The file below the data folder that holds the accepted state; there once a device has run.
+#[cfg(feature = "daemon")]
+pub(super) const ACCEPTED: &str = "accepted.json";
+
+/// The keys of what is trusted and presented in TLS.
+const TLS: TlsKeys = TlsKeys {
+    ca_file: "manager_ca_file",
+    cert_file: "manager_cert_file",
+    key_file: "manager_key_file",
+};
 
 /// The worker's configuration.
 #[derive(Debug, Clone)]
@@ -21,6 +33,8 @@ pub struct Config {
     pub manager_url: Url,
     /// As whom the worker asks it.
     pub manager_credentials: ManagerCredentials,
+    /// Whom it trusts to be the manager, and the certificate that it presents.
+    pub manager_tls: TlsFiles,
     /// How long an answer may take, from one second to an hour. A parked check-in takes longer by
     /// what it asked to be parked for.
     pub request_timeout: Duration,
@@ -53,8 +67,11 @@ pub struct Config {
 /// As whom the worker asks the manager. The token wins when a user is given too.
 #[derive(Debug, Clone)]
 pub enum ManagerCredentials {
-    /// As nobody, for a manager whose authentication is off or done by a proxy.
+    /// As nobody but the bearer of its certificate or of the credential that it enrolled earlier, if
+    /// there is one; or at a manager whose authentication is off or done by a proxy.
     None,
+    /// As itself, once it has enrolled with this token: printable ASCII.
+    Enroll(Secret<String>),
     /// With user and password.
     Basic(Credentials),
     /// With a token: printable ASCII.
@@ -68,6 +85,16 @@ impl Config {
         let mut settings = Settings::load(&tables::WORKER, inputs)?;
         let manager_url = manager_url(&mut settings);
         let manager_credentials = manager_credentials(&mut settings);
+        let manager_tls = TlsFiles::from_settings(&mut settings, &TLS);
+        // Whoever sets a device up is told of files that cannot be used. A device that ran before
+        // starts with what it has: nobody is there to mend a file that a power cut left empty.
+        #[cfg(feature = "daemon")]
+        if !settings.path("data_dir").is_some_and(|folder| folder.join(ACCEPTED).exists()) {
+            manager_tls.check(&mut settings, &TLS, inputs.read);
+        }
+        if manager_url.as_ref().is_some_and(|url| url.scheme() != "https") {
+            refuse_unused_certificate(&mut settings);
+        }
         settings.unset_if("registry_auth_user", "skip");
         settings.unset_if("registry_auth_password", "skip");
         let registry_auth = settings.credentials("registry_auth_user", "registry_auth_password");
@@ -79,6 +106,7 @@ impl Config {
             Some(Self {
                 manager_url: manager_url?,
                 manager_credentials,
+                manager_tls,
                 request_timeout: settings.seconds("nebula_manager_request_timeout"),
                 check_in_time: settings.seconds("nebula_manager_check_in_time"),
                 registry_host: settings.text("registry_host")?,
@@ -130,10 +158,30 @@ fn manager_credentials(settings: &mut Settings) -> ManagerCredentials {
     // Both are checked even when the token wins: half a pair is a mistake that waits for its day.
     let basic = settings.credentials(user, password);
     let token = settings.token("nebula_manager_auth_token");
-    match (token, basic) {
-        (Some(token), _) => ManagerCredentials::Bearer(token),
-        (None, Some(credentials)) => ManagerCredentials::Basic(credentials),
-        (None, None) => ManagerCredentials::None,
+    let enrollment = settings.token("enrollment_token");
+    let others = [user, password, "nebula_manager_auth_token"];
+    if settings.is_given("enrollment_token")
+        && let Some(other) = others.into_iter().find(|other| settings.is_given(other))
+    {
+        // Either would hide the other, and nobody could tell which one a device lives by.
+        let why = format!(
+            "cannot stand beside `{other}`: an enrolled device asks as itself, so take that out"
+        );
+        settings.refuse("enrollment_token", why);
+    }
+    match (token, basic, enrollment) {
+        (Some(token), _, _) => ManagerCredentials::Bearer(token),
+        (None, Some(credentials), _) => ManagerCredentials::Basic(credentials),
+        (None, None, Some(token)) => ManagerCredentials::Enroll(token),
+        (None, None, None) => ManagerCredentials::None,
+    }
+}
+
+/// A certificate is presented in TLS alone: without it the device would ask as nobody.
+fn refuse_unused_certificate(settings: &mut Settings) {
+    if settings.is_given(TLS.cert_file) {
+        let why = "is presented by `https` alone, and the manager is reached by `http`: set `nebula_manager_protocol` or `nebula_manager_uri`";
+        settings.refuse(TLS.cert_file, why);
     }
 }
 

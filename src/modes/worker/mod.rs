@@ -1,6 +1,7 @@
 //! The worker: makes this device run what its group declares, and keeps it so.
 //!
-//! The pass, in reading order: [`checkin`] learns the desired state from the manager, at the [`pace`]
+//! The pass, in reading order: [`identity`] sees to it that the manager knows the device, by a
+//! certificate ([`certificates`]) or a [`credential`]; [`checkin`] learns the desired state from the manager, at the [`pace`]
 //! that the way to it allows, [`reconciler`] observes the engine, has the plan made by [`crate::reconcile`] and sees to it
 //! that [`execute`] carries it out. [`reports`] tells what was seen. [`state`] is what survives a restart; [`trouble`] is what is told of
 //! check-ins that fail; [`monitor`] is how others look at it.
@@ -11,9 +12,12 @@
 //! desired state that a manager gave complete it touches nothing; no step of one app waits for
 //! another app.
 
+mod certificates;
 mod checkin;
 pub mod config;
+mod credential;
 mod execute;
+mod identity;
 mod monitor;
 pub mod pace;
 mod reconciler;
@@ -28,11 +32,12 @@ pub use monitor::place;
 pub use state::StateError;
 
 use crate::bus::{Bus, KafkaBus, KafkaConfigError, ManagerBus};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, Credentials};
 use crate::engine::{ContainerEngine, RegistryAuth, RegistryLogin, container_id};
 use crate::monitoring::notify;
 use crate::reconcile::Policy;
-use config::ManagerCredentials;
+use certificates::CertificateWatch;
+use identity::Identity;
 use registries::Registries;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -82,8 +87,17 @@ pub async fn run(
     tell_unstable_name(&config.hostname);
     let policy = policy(&config);
     let bus = bus(&config, &client).map_err(WorkerError::Kafka)?;
-    let (checkin, desired) =
-        checkin::CheckIn::new(client, group, config.check_in_time, state.accepted());
+    let certificates = Arc::new(CertificateWatch::new(client.clone()));
+    let identity = Identity::new(&config, &client, Arc::clone(&certificates), state.credential())
+        .map_err(WorkerError::Client)?;
+    let ready = identity.ready();
+    let (checkin, desired) = checkin::CheckIn::new(
+        client,
+        certificates,
+        identity.asked_as(),
+        (group, config.check_in_time),
+        state.accepted(),
+    );
     // The way to Kafka tells its own troubles.
     let is_told_elsewhere = match &config.kafka {
         Some(_) => Arc::new(AtomicBool::new(true)),
@@ -93,13 +107,24 @@ pub async fn run(
     let executor = execute::Executor::new(engine.clone(), registries(&config));
     let reconciler =
         reconciler::Reconciler::new(engine.clone(), executor, policy, state.memory(), desired);
-    let reporting = reports::run(settings, engine, bus, reconciler.seen(), shutdown.clone());
+    // The manager takes reports from whom it knows; a Kafka knows nothing of that.
+    let may_report = if config.kafka.is_some() { None } else { Some(ready.clone()) };
+    let seen = reconciler.seen();
+    let reporting = async {
+        if let Some(ready) = may_report
+            && shutdown.run_until_cancelled(ready.cancelled()).await.is_none()
+        {
+            return;
+        }
+        reports::run(settings, engine, bus, seen, shutdown.clone()).await;
+    };
     let asked = checkin.asked();
     let monitor = monitor::Monitor::new();
-    // Apart, for the futures of a worker are many and lie in one another.
+    // Each has a whole request in it, of which main's own would have to be large.
     let watching =
         Box::pin(monitor::watch(Arc::clone(&monitor), &config.data_dir, shutdown.clone()));
-    let checking = checkin.run(&monitor, shutdown.clone());
+    let enrolling = Box::pin(identity.run(asked.clone(), shutdown.clone()));
+    let checking = Box::pin(checkin.run(ready, &monitor, shutdown.clone()));
     let reconciling = async {
         // What is kept may be older than what was last carried out: the disk was full, or an old
         // one was put in.
@@ -109,7 +134,7 @@ pub async fn run(
             reconciler.run(&monitor, shutdown.clone()).await;
         }
     };
-    tokio::join!(checking, reconciling, reporting, watching);
+    tokio::join!(enrolling, checking, reconciling, reporting, watching);
     info!("worker stopped; its containers go on running");
     Ok(())
 }
@@ -168,16 +193,23 @@ fn registries(config: &Config) -> Registries {
     Registries::new(configured, config.docker_config.clone())
 }
 
+/// Who asks is the identity's.
 fn client(config: &Config) -> Result<Client, ClientError> {
-    use crate::client::Credentials;
-    let credentials = match &config.manager_credentials {
-        ManagerCredentials::None => Credentials::None,
-        ManagerCredentials::Basic(basic) => {
-            Credentials::Basic { user: basic.user.clone(), password: basic.password.clone() }
-        }
-        ManagerCredentials::Bearer(token) => Credentials::Bearer(token.clone()),
+    let (url, files) = (config.manager_url.as_str(), config.manager_tls.clone());
+    let (none, limit) = (Credentials::None, config.request_timeout);
+    let client = match Client::with_tls(url, &none, files.clone(), limit) {
+        // Told by whoever looks at them before each check-in; what is on disk runs until then.
+        Err(ClientError::TlsFile(_)) => Client::with_tls_later(url, &none, files, limit)?,
+        client => client?,
     };
-    Client::new(config.manager_url.as_str(), &credentials, config.request_timeout)
+    if client.is_in_clear() {
+        warn!(
+            manager = client.url(),
+            "the manager is reached by plain http: whoever listens on the way reads this device's credentials and what \
+             its apps are given; use https"
+        );
+    }
+    Ok(client)
 }
 
 /// A wait with up to a tenth less or more, so that devices that were started together spread.

@@ -11,6 +11,7 @@ use super::monitor::Monitor;
 use super::reports::{Seen, SeenContainer, SeenWatch};
 use super::state::MemoryFile;
 use super::ticker::{self, Alarm};
+use crate::clock::unix_ms;
 use crate::engine::{ContainerEngine, EngineError};
 use crate::model::{AppVersion, ContainerState, Desired, ImageReference, NEBULA_NETWORK, Observed};
 use crate::reconcile::{
@@ -20,7 +21,7 @@ use crate::reconcile::{
 use futures_util::StreamExt;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
@@ -104,7 +105,8 @@ impl Reconciler {
         let listening = listen(self.engine.clone(), changed.clone());
         let mut listening = std::pin::pin!(listening);
         // Without it a clock that is set is seen half a minute later, by the next look.
-        let ticker = ticker::start(self.alarm.clone(), changed.clone(), now_ms).await;
+        let ticker =
+            ticker::start(self.alarm.clone(), changed.clone(), || unix_ms().cast_unsigned()).await;
         if let Err(error) = &ticker {
             warn!(%error, "the clock is not watched");
         }
@@ -159,7 +161,7 @@ impl Reconciler {
             observed: &observed,
             busy: &busy,
             policy: &self.policy,
-            now_ms: now_ms(),
+            now_ms: unix_ms().cast_unsigned(),
         };
         let plan = plan(&inputs, &mut self.memory);
         let wrong = check(&inputs, &plan);
@@ -216,7 +218,10 @@ impl Reconciler {
 
     fn set_to_work(&mut self, plan: Plan) -> Duration {
         let look_again = plan.recheck_after_ms.map(Duration::from_millis);
-        self.alarm.set(plan.recheck_after_ms.map_or(0, |after| now_ms().saturating_add(after)));
+        self.alarm.set(
+            plan.recheck_after_ms
+                .map_or(0, |after| unix_ms().cast_unsigned().saturating_add(after)),
+        );
         if !plan.actions.is_empty() {
             info!(actions = plan.actions.len(), "plan made");
             debug!(%plan, "plan in words");
@@ -297,10 +302,10 @@ impl Reconciler {
                 }
                 for (subject, result) in results {
                     match result {
-                        Ok(()) => self.memory.done(&app, &subject, now_ms()),
+                        Ok(()) => self.memory.done(&app, &subject, unix_ms().cast_unsigned()),
                         Err(error) => {
                             warn!(app, %error, "step failed");
-                            self.memory.done(&app, &subject, now_ms());
+                            self.memory.done(&app, &subject, unix_ms().cast_unsigned());
                             self.memory.failed(&app, &subject, &error.to_string());
                         }
                     }
@@ -342,7 +347,12 @@ impl Reconciler {
             EngineError::TooManyRequests { retry_after, .. } => {
                 let retry_after_ms = retry_after
                     .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX).max(1_000));
-                self.memory.registry_is_busy(image, retry_after_ms, &words, now_ms());
+                self.memory.registry_is_busy(
+                    image,
+                    retry_after_ms,
+                    &words,
+                    unix_ms().cast_unsigned(),
+                );
             }
             EngineError::NoRoom { needed_bytes, .. } => {
                 self.memory.needs_room(app, version, *needed_bytes);
@@ -456,10 +466,4 @@ async fn listen(engine: Arc<dyn ContainerEngine>, changed: Arc<Notify>) {
         tokio::time::sleep(jittered(wait.min(LONGEST_ENGINE_RETRY))).await;
         changed.notify_one();
     }
-}
-
-/// The time in ms since 1970. A clock before that counts as 1970.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,10 +1,13 @@
-//! What survives a restart: the last accepted answer and the planner's memory.
+//! What survives a restart: the last accepted answer, the planner's memory and the device's own
+//! credential.
 //!
 //! Invariants: a file is replaced whole or not at all, whenever the power is cut; only the owner
 //! can read it, because env values are in it; a file that cannot be read is put aside and counts
 //! as none, which touches no container; nothing is written unless it changed, because flash wears
 //! out.
 
+use super::config::ACCEPTED;
+use super::credential::Credentials;
 use crate::model::Desired;
 use crate::reconcile::Memory;
 use serde::{Deserialize, Serialize};
@@ -16,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::{info, warn};
 
-const ACCEPTED: &str = "accepted.json";
 const MEMORY: &str = "memory.json";
+const CREDENTIAL: &str = "credential.json";
 const LOCK: &str = "worker.lock";
 
 /// Why the folder or a file in it cannot be used.
@@ -88,6 +91,10 @@ impl State {
 
     pub(super) fn memory(&self) -> MemoryFile {
         MemoryFile { file: self.file(MEMORY), written: None, told: None }
+    }
+
+    pub(super) fn credential(&self) -> CredentialFile {
+        CredentialFile(self.file(CREDENTIAL))
     }
 
     fn file(&self, name: &str) -> WholeFile {
@@ -206,6 +213,25 @@ impl AcceptedFile {
             Ok((form.device_group, form.etag, desired.map_err(|error| error.to_string())?))
         })?;
         (kept_for == group).then_some((etag, desired))
+    }
+}
+
+/// The device's own credential.
+#[derive(Debug)]
+pub(super) struct CredentialFile(WholeFile);
+
+impl CredentialFile {
+    pub(super) fn read(&self) -> Option<Credentials> {
+        self.0.read(Credentials::decode)
+    }
+
+    /// When this returns without an error, it is there after a power cut.
+    pub(super) fn write(&self, credentials: &Credentials) -> Result<(), StateError> {
+        let bytes = serde_json::to_vec(credentials).map_err(|source| StateError::Write {
+            path: self.0.path.clone(),
+            source: source.into(),
+        })?;
+        self.0.write(&bytes)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is told of check-ins that fail, and of a clock that is wrong.
+//! What is told of check-ins and enrollments that fail, and of a clock that is wrong.
 //!
 //! What it is not: it acts on nothing. A device that cannot reach its manager for a week keeps
 //! what it runs, and its log on flash tells each reason, not each try.
@@ -32,7 +32,65 @@ struct Kind {
     problem: Option<Problem>,
 }
 
-/// Why a check-in failed.
+/// As whom the manager was asked, on which hangs what to do about a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AskedAs {
+    /// With what the configuration says.
+    Configured,
+    /// As the device that the certificate names.
+    Certificate,
+    /// With the credential that the device enrolled.
+    Device,
+    /// With an enrollment token.
+    Enrolling,
+    /// Without credentials.
+    Nobody,
+}
+
+impl AskedAs {
+    /// What to do about a refusal.
+    fn hint(self, error: &ClientError, group: &str) -> Option<String> {
+        let new_token = format!(
+            "make a new one with `nebula ctl device-groups enroll {group}` and start the worker with it as \
+             `enrollment_token`"
+        );
+        let status = error.refusal().map(|refusal| refusal.status);
+        Some(match (status, self) {
+            (Some(401), Self::Enrolling) => format!(
+                "the enrollment token is used up, has expired, or is another manager's: {new_token}"
+            ),
+            (Some(404), Self::Enrolling) => {
+                "the manager knows no enrollment; give the device a user's token \
+                 (`nebula_manager_auth_token`), or renew the manager"
+                    .to_owned()
+            }
+            (Some(401), Self::Device) => format!(
+                "this device's credential is revoked, or is another manager's; to let it in again, \
+                 an enrollment token is needed: {new_token}"
+            ),
+            (Some(401), Self::Certificate) => {
+                "this device's certificate is not accepted; is it of an authority in the manager's \
+                 `tls_client_ca_file` and, if the device was revoked, issued after that?"
+                    .to_owned()
+            }
+            (Some(403), Self::Device | Self::Certificate) => format!(
+                "a device may ask for its own device group alone; is `{group}` the one that it was \
+                 enrolled in, or that its certificate names (OU)?"
+            ),
+            (Some(401), Self::Configured) => {
+                "look at `nebula_manager_auth_token`, or at `nebula_manager_auth_user` and its password"
+                    .to_owned()
+            }
+            (Some(401), Self::Nobody) => format!(
+                "the manager wants credentials; for one of the device's own, an enrollment token is \
+                 needed: {new_token}"
+            ),
+            _ => return None,
+        })
+    }
+}
+
+/// Why a check-in failed, or an enrollment.
 #[derive(Debug)]
 pub(super) struct Failure {
     kind: Kind,
@@ -41,8 +99,8 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// No answer. `url` is the one that was asked.
-    pub(super) fn of(error: &ClientError, url: &str) -> Self {
+    /// No answer. `url` is the one that was asked, `group` this device's.
+    pub(super) fn of(error: &ClientError, url: &str, asked_as: AskedAs, group: &str) -> Self {
         let status = match error {
             ClientError::Redirected { status, .. } | ClientError::NotJson { status, .. } => {
                 Some(*status)
@@ -52,11 +110,12 @@ impl Failure {
         let kind = Kind { error: Some(discriminant(error)), status, problem: error.problem() };
         let causes = std::iter::successors(std::error::Error::source(error), |e| e.source());
         let reason = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-        Self { kind, reason, hint: hint(error, url) }
+        let hint = asked_as.hint(error, group).or_else(|| hint(error, url));
+        Self { kind, reason, hint }
     }
 
-    /// A complete answer that cannot be understood.
-    pub(super) fn of_answer(reason: String) -> Self {
+    /// What is no error of a request, such as a complete answer that cannot be understood.
+    pub(super) fn in_words(reason: String) -> Self {
         let kind = Kind { error: None, status: None, problem: None };
         Self { kind, reason, hint: None }
     }
@@ -83,42 +142,56 @@ fn hint(error: &ClientError, url: &str) -> Option<String> {
             Problem::NotHttp if is_plain => {
                 "if the manager speaks TLS, set `nebula_manager_protocol` to `https`"
             }
+            Problem::UnknownAuthority => {
+                "set `manager_ca_file` to the PEM file of the authority that the manager's certificate is of"
+            }
+            Problem::OwnCertificate => {
+                "look at `manager_cert_file`: its dates, and whether its authority is in the manager's \
+                 `tls_client_ca_file`"
+            }
             other => return other.advice(SystemTime::now()),
         },
     };
     Some(hint.to_owned())
 }
 
-/// Check-ins that fail, from the first of them to the next that works.
-#[derive(Debug, Default)]
+/// Check-ins or enrollments that fail, from the first of them to the next that works.
+#[derive(Debug)]
 pub(super) struct Outage {
+    /// What fails.
+    what: &'static str,
     failures: u32,
     last: Option<Kind>,
     told: HashMap<Kind, Instant>,
 }
 
 impl Outage {
+    /// There is none yet.
+    pub(super) fn of(what: &'static str) -> Self {
+        Self { what, failures: 0, last: None, told: HashMap::new() }
+    }
+
     /// One more.
     pub(super) fn goes_on(&mut self, Failure { kind, reason, hint }: Failure) {
         let now = Instant::now();
         let is_new = self.last != Some(kind)
             && self.told.get(&kind).is_none_or(|told| now - *told >= TOLD_AGAIN_AFTER);
         if is_new {
-            warn!(reason, hint, "check-in failed; what runs is kept");
+            warn!(reason, hint, "{} failed; what runs is kept", self.what);
             self.told.insert(kind, now);
         } else {
-            debug!(reason, failures = self.failures, "check-in failed again");
+            debug!(reason, failures = self.failures, "{} failed again", self.what);
         }
         self.last = Some(kind);
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// A check-in worked.
+    /// It worked.
     pub(super) fn end(&mut self) {
         if self.failures > 0 {
-            info!(failures = self.failures, "check-in works again");
+            info!(failures = self.failures, "{} works again", self.what);
         }
-        *self = Self::default();
+        *self = Self::of(self.what);
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) const fn collection(kind: Kind) -> &'static str {
         Kind::DeviceGroup => "nebula_device_groups",
         Kind::User => "nebula_users",
         Kind::UserGroup => "nebula_user_groups",
+        Kind::DeviceCredential => "nebula_device_credentials",
+        Kind::Enrollment => "nebula_enrollments",
     }
 }
 
@@ -42,7 +44,11 @@ pub(super) const fn list_key(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::App => Some("apps"),
         Kind::CronJob => Some("cron_jobs"),
-        Kind::DeviceGroup | Kind::User | Kind::UserGroup => None,
+        Kind::DeviceGroup
+        | Kind::User
+        | Kind::UserGroup
+        | Kind::DeviceCredential
+        | Kind::Enrollment => None,
     }
 }
 
@@ -66,7 +72,7 @@ pub(super) const fn id_keys(kind: Kind) -> &'static [&'static str] {
         Kind::App => &["app_id"],
         Kind::CronJob => &["cron_job_id"],
         Kind::DeviceGroup => &["device_group_id", "prune_id"],
-        Kind::User | Kind::UserGroup => &[],
+        Kind::User | Kind::UserGroup | Kind::DeviceCredential | Kind::Enrollment => &[],
     }
 }
 

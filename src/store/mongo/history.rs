@@ -6,13 +6,14 @@
 //! revision of its write, which whoever finds it half-way reads in the app's document: so it is
 //! there once, however often it is found.
 
-use super::super::history::{Kept, now};
+use super::super::history::Kept;
 use super::super::{Kind, Noun, Object, StoreError};
 use super::connection::{Connection, Prepared, failed, is_duplicate};
 use super::documents::{
     ID, REVISION, collection, named, number, read, revision_of, signed, to_object, write as raw,
 };
 use super::write::Write;
+use crate::clock::unix_seconds;
 use crate::model::{App, AppEntry, AppHistory, Author, MAX_VERSIONS, Revision, Uid};
 use futures_util::TryStreamExt;
 use mongodb::ClientSession;
@@ -48,7 +49,7 @@ impl Connection {
             Some(uid) => newest(&prepared, &mut session, uid, MAX_VERSIONS).await?,
             None => Vec::new(),
         };
-        Ok(Some(AppHistory::new(app, kept, now())))
+        Ok(Some(AppHistory::new(app, kept, unix_seconds())))
     }
 }
 
@@ -134,7 +135,8 @@ impl Write {
         if !is_everything || all.is_empty() || all.len() > MAX_LISTED {
             return Ok(());
         }
-        let left_over = doc! { UID: { "$nin": all }, "time": { "$lt": now() - LEFT_OVER } };
+        let left_over =
+            doc! { UID: { "$nin": all }, "time": { "$lt": unix_seconds() - LEFT_OVER } };
         let forgotten = prepared.collection(HISTORY).delete_many(left_over).session(session).await;
         forgotten.map(|_| ()).map_err(failed(OPERATION))
     }
@@ -227,13 +229,13 @@ fn missing(
     }
     let revision = revision_of(document);
     let last = newest.and_then(|newest| newest.app.identity.revision).unwrap_or_default();
-    let entry = AppEntry::found(app, now());
+    let entry = AppEntry::found(app, unix_seconds());
     // Whoever takes no revisions leaves none, or the one that was there before.
     let (order, entry) = if revision > last {
         (revision, entry)
     } else {
         let order = Revision(before.0.saturating_sub(1));
-        (order, AppEntry { time: now(), ..entry })
+        (order, AppEntry { time: unix_seconds(), ..entry })
     };
     let version = Kept::of(&entry)?;
     version.map(|version| raw(&to_document(&version, order))).transpose()

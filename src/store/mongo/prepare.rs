@@ -52,7 +52,7 @@ pub(super) async fn make_indexes(database: &Database) -> Result<(), StoreError> 
             }
             Kind::User => keys.push(plain("token_id")),
             Kind::UserGroup => keys.push(plain("group_members")),
-            Kind::App | Kind::CronJob => {}
+            Kind::App | Kind::CronJob | Kind::DeviceCredential | Kind::Enrollment => {}
         }
         ensure(database, collection(kind), &keys).await?;
     }

@@ -12,6 +12,7 @@ use super::documents::{
 };
 use super::prepare::make_indexes;
 use super::{PATIENCE, groups_of, within};
+use crate::clock::unix_ms;
 use crate::model::{Author, DeviceGroup, Revision, Uid};
 use crate::store::Noun;
 use futures_util::TryStreamExt;
@@ -21,7 +22,7 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::options::{ReturnDocument, WriteConcern};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// The last revision that was taken.
 pub(super) const META: &str = "nebula_meta";
@@ -452,8 +453,7 @@ async fn take_revision(
     concern: WriteConcern,
 ) -> Result<Revision, StoreError> {
     let operation = "take a revision";
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let clock = i64::try_from(clock).unwrap_or(i64::MAX);
+    let clock = unix_ms();
     let last = doc! { "$max": [{ "$ifNull": ["$value", 0_i64] }, signed(above)] };
     let next = doc! { "$max": [{ "$add": [last, 1_i64] }, clock] };
     let taken = prepared

@@ -6,10 +6,10 @@ use super::super::{
     UserSnapshot, Written,
 };
 use super::history;
+use crate::clock::unix_ms;
 use crate::model::{Author, DeviceGroup, Revision, Uid, User, UserGroup};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The store's last revision.
 pub(super) fn last_revision(db: &Connection) -> Result<Revision, StoreError> {
@@ -261,8 +261,7 @@ pub(super) fn failed(operation: &'static str) -> impl Fn(rusqlite::Error) -> Sto
 /// Takes the next revision: one more than the last, or the wall clock's milliseconds when that is
 /// more. The clock lets a store that was restored from a backup overtake what it gave out before.
 pub(super) fn next_revision(db: &Connection) -> Result<Revision, StoreError> {
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let clock = i64::try_from(clock).unwrap_or(i64::MAX);
+    let clock = unix_ms();
     let take = || {
         let mut update = db
             .prepare_cached("UPDATE meta SET revision = max(revision + 1, ?) RETURNING revision")?;
@@ -317,7 +316,7 @@ pub(super) fn groups_of(
             strings(db, query, [kind.as_str(), name]).map_err(failed("find a member's groups"))
         }
         Kind::DeviceGroup => Ok(vec![name.to_owned()]),
-        Kind::User | Kind::UserGroup => Ok(Vec::new()),
+        Kind::User | Kind::UserGroup | Kind::DeviceCredential | Kind::Enrollment => Ok(Vec::new()),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The statements of apps' versions, inside the transaction of the write that makes them.
 
 use super::documents::{failed, get, identity, signed};
+use crate::clock::unix_seconds;
 use crate::model::{App, AppEntry, AppHistory, Author, MAX_VERSIONS, Revision, Uid};
-use crate::store::history::{Kept, now};
+use crate::store::history::Kept;
 use crate::store::{Kind, Noun, Object, StoreError};
 use rusqlite::{Connection, Row, params};
 
@@ -15,7 +16,7 @@ pub(super) fn read(db: &Connection, name: &str) -> Result<Option<AppHistory>, St
         Some(uid) => newest(db, uid, MAX_VERSIONS)?,
         None => Vec::new(),
     };
-    Ok(Some(AppHistory::new(app, kept, now())))
+    Ok(Some(AppHistory::new(app, kept, unix_seconds())))
 }
 
 /// Keeps the version that a write made, and lets go of the oldest beyond the limit.
@@ -44,7 +45,7 @@ pub(super) fn complete(db: &Connection, kind: Kind, name: &str) -> Result<(), St
     if newest(db, uid, 1)?.first().is_some_and(|newest| newest.is_of(&app)) {
         return Ok(());
     }
-    match Kept::of(&AppEntry::found(app, now()))? {
+    match Kept::of(&AppEntry::found(app, unix_seconds()))? {
         Some(version) => keep(db, &version),
         None => Ok(()),
     }

@@ -4,9 +4,9 @@ use super::super::failure::Failure;
 use super::connection::{Ask, Connection};
 use super::figures::Trouble;
 use super::room;
+use crate::client::{TlsFiles, tls_config};
 use hyper::header::HeaderValue;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl std::fmt::Debug for Tls {
 
 impl Manager {
     /// Looks for the manager at a URL.
-    pub(super) async fn find(text: &str) -> Result<Self, Failure> {
+    pub(super) async fn find(text: &str, files: &TlsFiles) -> Result<Self, Failure> {
         let refuse = |reason: &str| Failure::usage(format!("manager `{text}`: {reason}"));
         let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let url =
@@ -58,7 +58,7 @@ impl Manager {
         if !url.username().is_empty() || url.query().is_some() || url.fragment().is_some() {
             return Err(refuse("it must not hold a user, a query or a fragment"));
         }
-        let tls = if url.scheme() == "https" { Some(tls(&host)?) } else { None };
+        let tls = if url.scheme() == "https" { Some(tls(&host, files)?) } else { None };
         let name = match host {
             Host::Ipv6(address) => address.to_string(),
             ref host => host.to_string(),
@@ -147,20 +147,11 @@ pub(super) enum Secured {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Trusts what the worker trusts, and offers what it offers.
-fn tls(host: &Host<&str>) -> Result<Tls, Failure> {
+/// Trusts what this command trusts, and offers what the worker offers.
+fn tls(host: &Host<&str>, files: &TlsFiles) -> Result<Tls, Failure> {
     let failed =
         |error: &dyn std::error::Error| Failure::new("cannot prepare TLS").because_of(error);
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(&error))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let config = tls_config(files).map_err(|error| failed(&error))?;
     let name = match host {
         Host::Domain(name) => {
             ServerName::try_from((*name).to_owned()).map_err(|error| failed(&error))?

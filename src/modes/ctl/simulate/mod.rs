@@ -77,7 +77,7 @@ impl Simulate {
         let interrupted = on_signals()?;
         let mut managers = Vec::new();
         for url in self.urls(session.client().url()) {
-            managers.push(Manager::find(&url).await?);
+            managers.push(Manager::find(&url, session.tls()).await?);
         }
         room::make(self.devices, &managers)?;
         let fleet = Fleet::of(&self);

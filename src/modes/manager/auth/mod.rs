@@ -11,19 +11,24 @@
 //! not needed; a user who does not exist costs the time of one who does; a change of a user or a
 //! user group counts from the next request on.
 
+mod devices;
 mod hashing;
 mod memory;
 mod principal;
 mod throttle;
 
+pub(super) use devices::DeviceCertificate;
 pub(super) use hashing::{Busy, Hashing};
 pub(super) use principal::{Permission, Principal};
 pub(super) use throttle::TooMany;
 
 use super::metrics::Metrics;
 use crate::config::Credentials;
-use crate::model::{MAX_SECRET_BYTES, Presented, Revision, Secret, SecretHash, token_id};
+use crate::model::{
+    DEVICE_TOKENS, MAX_SECRET_BYTES, Presented, Revision, Secret, SecretHash, token_id,
+};
 use crate::store::{KnownGroups, Store, StoreError};
+use devices::{DeviceClaim, Devices, LookedUp};
 use hashing::Lane;
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::HeaderMap;
@@ -63,7 +68,16 @@ pub(super) enum Recognised {
 
 /// Credentials to be verified.
 #[derive(Clone)]
-pub(super) struct Claim {
+pub(super) enum Claim {
+    /// A stored user's.
+    User(UserClaim),
+    /// A device's own.
+    Device(DeviceClaim),
+}
+
+/// A user's password or token.
+#[derive(Clone)]
+pub(super) struct UserClaim {
     presented: Presented,
     tag: Tag,
 }
@@ -106,6 +120,7 @@ pub(super) struct Authenticator {
     /// Everybody's principal when authentication is switched off.
     everybody: Option<Principal>,
     memory: Memory,
+    devices: Devices,
     throttle: Throttle,
     hashing: Hashing,
     /// Checking a token against all users takes long; one at a time, so that it does not take
@@ -114,6 +129,8 @@ pub(super) struct Authenticator {
     waiting_searches: Semaphore,
     /// Accounts that are read at once.
     reads: Semaphore,
+    /// Devices that are looked up at once. Apart from users, whom a fleet must not hold up.
+    device_reads: Semaphore,
     /// Verifications that are going on: equal credentials are verified once.
     running: Mutex<HashMap<Tag, watch::Receiver<Option<Outcome>>>>,
     /// For requests that wait.
@@ -155,11 +172,13 @@ impl Authenticator {
             bearer,
             everybody: (!enabled).then(|| Principal::local("anybody")),
             memory: Memory::new(),
+            devices: Devices::new(),
             throttle: Throttle::new(),
             hashing: Hashing::new(metrics.hashes.clone()),
             searches: Semaphore::new(1),
             waiting_searches: Semaphore::new(MAX_SEARCHES),
             reads: Semaphore::new(MAX_READS),
+            device_reads: Semaphore::new(MAX_READS),
             running: Mutex::default(),
             changed: Notify::new(),
             store,
@@ -191,22 +210,45 @@ impl Authenticator {
         if self.memory.everybody_changed(revision) {
             self.changed.notify_waiters();
         }
+        self.devices.all_changed();
     }
 
-    /// Ends at the next change of any user or user group, counted from the moment it is made.
-    pub(super) fn changed(&self) -> Notified<'_> {
-        self.changed.notified()
+    /// What lets a device in was written or deleted: from now on memory of it counts no longer.
+    pub(super) fn device_changed(&self, name: &str) {
+        self.devices.changed(name);
+    }
+
+    /// Ends at the next change of what somebody may, counted from the moment it is made: for a
+    /// device of its own record, for a user of any user or user group.
+    pub(super) fn changed(&self, who: &Principal) -> Notified<'_> {
+        match who.device() {
+            Some((hostname, _)) => self.devices.next_change(hostname.as_str()),
+            None => self.changed.notified(),
+        }
     }
 
     /// What memory says of a request, on the spot.
-    pub(super) fn recognise(self: &Arc<Self>, headers: &HeaderMap) -> Recognised {
+    ///
+    /// A certificate counts where no credentials are presented: whoever says who they are is taken
+    /// at their word.
+    pub(super) fn recognise(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        certificate: Option<&Arc<DeviceCertificate>>,
+    ) -> Recognised {
         if let Some(everybody) = &self.everybody {
             return Recognised::Principal(everybody.clone());
         }
         let mut values = headers.get_all(AUTHORIZATION).iter();
-        // Two of them are not for us to choose from.
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return Recognised::Nobody;
+        let value = match (values.next(), values.next(), certificate) {
+            (Some(value), None, _) => value,
+            (None, _, Some(certificate)) => {
+                let claim = || Some(DeviceClaim::of_certificate(certificate));
+                let recognised = self.recognise_device(&certificate.fingerprint, claim);
+                return recognised.unwrap_or(Recognised::Nobody);
+            }
+            // Two of them are not for us to choose from.
+            _ => return Recognised::Nobody,
         };
         let Some(mut presented) = Presented::parse(value.as_bytes()) else {
             return Recognised::Nobody;
@@ -221,23 +263,49 @@ impl Authenticator {
         {
             return Recognised::Principal(configured.principal.clone());
         }
+        if let Presented::Bearer(token) = &presented
+            && DEVICE_TOKENS.iter().any(|prefix| token.starts_with(prefix.as_bytes()))
+            && let Some(recognised) =
+                self.recognise_device(&whole, || DeviceClaim::of_token(token, whole))
+        {
+            return recognised;
+        }
         let tag = if presented.secret().len() <= MAX_SECRET_BYTES {
             whole
         } else {
             presented = presented.as_hashed();
             tag(&self.mac, &presented)
         };
-        let claim = Claim { presented, tag };
+        let claim = UserClaim { presented, tag };
         match self.memory.known(&tag) {
             Some(known) if known.is_fresh() && self.memory.is_true(&known.account) => {
                 if known.is_to_be_checked() {
-                    self.begin(&claim, None);
+                    self.begin(&Claim::User(claim), None);
                 }
                 Recognised::Principal(known.account.principal.clone())
             }
             None if self.memory.is_wrong(&tag) => Recognised::Nobody,
-            _ => Recognised::Unknown(claim),
+            _ => Recognised::Unknown(Claim::User(claim)),
         }
+    }
+
+    /// The same for a device's own credentials; `claim` reads them when memory does not know them.
+    /// None when they are not of a device's form.
+    fn recognise_device(
+        self: &Arc<Self>,
+        tag: &Tag,
+        claim: impl FnOnce() -> Option<DeviceClaim>,
+    ) -> Option<Recognised> {
+        Some(match self.devices.recall(tag) {
+            devices::Memory::Right(principal, is_to_be_checked) => {
+                if is_to_be_checked && let Some(claim) = claim() {
+                    self.begin(&Claim::Device(claim), None);
+                }
+                Recognised::Principal(principal)
+            }
+            devices::Memory::Wrong => Recognised::Nobody,
+            devices::Memory::Unknown => Recognised::Unknown(Claim::Device(claim()?)),
+        })
     }
 
     /// Goes to the store and, when need be, computes the hash. It runs to its end when the request
@@ -254,9 +322,14 @@ impl Authenticator {
                 // It panicked.
                 break;
             };
-            let is_overtaken = || {
-                let known = self.memory.known(&claim.tag);
-                known.is_some_and(|known| !self.memory.is_true(&known.account))
+            let is_overtaken = || match claim {
+                Claim::User(claim) => {
+                    let known = self.memory.known(&claim.tag);
+                    known.is_some_and(|known| !self.memory.is_true(&known.account))
+                }
+                Claim::Device(claim) => {
+                    claim.is_remembered() && self.devices.last(&claim.tag).is_none()
+                }
             };
             match outcome {
                 // Whoever joined it at its last moment may have come after a change that it had
@@ -277,19 +350,23 @@ impl Authenticator {
         address: Option<IpAddr>,
     ) -> watch::Receiver<Option<Outcome>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(outcome) = running.get(&claim.tag) {
+        if let Some(outcome) = running.get(claim.tag()) {
             return outcome.clone();
         }
         let (send, outcome) = watch::channel(None);
-        running.insert(claim.tag, outcome.clone());
+        running.insert(*claim.tag(), outcome.clone());
         let (here, claim) = (Arc::clone(self), claim.clone());
         tokio::spawn(async move {
-            let done = Running { of: &here, tag: claim.tag };
+            let done = Running { of: &here, tag: *claim.tag() };
             let begun = Instant::now();
             // The list holds one receiver. Whoever has waited long may come again for the answer;
             // what was given up at once is not worth a hash for each user.
             let is_wanted = || send.receiver_count() > 1 || begun.elapsed() > GIVEN_UP_EARLY;
-            let verified = here.examine(&claim, address, is_wanted).await.map_err(Arc::new);
+            let verified = match &claim {
+                Claim::User(claim) => here.examine(claim, address, is_wanted).await,
+                Claim::Device(claim) => here.look_up_device(claim).await,
+            };
+            let verified = verified.map_err(Arc::new);
             // Off the list first: whoever comes now finds memory up to date.
             drop(done);
             send.send_replace(Some(verified));
@@ -297,9 +374,46 @@ impl Authenticator {
         outcome
     }
 
+    /// Looks a device up. Nobody guesses its token, so wrong ones are not counted: whoever stands
+    /// behind one address with it could keep it out by its name.
+    async fn look_up_device(&self, claim: &DeviceClaim) -> Result<Principal, Denied> {
+        for _ in 0..MAX_ROUNDS {
+            let seen = self.devices.seen(claim.name());
+            let looked_up = {
+                let _turn = self.device_reads.acquire().await;
+                claim.look_up(&*self.store).await
+            };
+            let looked_up = match looked_up {
+                Ok(looked_up) => looked_up,
+                // A store that is away has not changed its mind.
+                Err(error @ StoreError::Unavailable { .. }) => {
+                    match self.devices.last(&claim.tag) {
+                        Some(principal) => LookedUp::Right(principal),
+                        None => return Err(Denied::Store(error)),
+                    }
+                }
+                Err(error) => return Err(Denied::Store(error)),
+            };
+            match looked_up {
+                LookedUp::Right(principal) if self.devices.keep(claim, &principal, seen) => {
+                    return Ok(principal);
+                }
+                LookedUp::Wrong if self.devices.keep_wrong(claim, seen) => {
+                    return Err(Denied::Wrong(Some(format!("device:{}", claim.name()))));
+                }
+                LookedUp::Unknown if self.devices.keep_wrong(claim, seen) => {
+                    return Err(Denied::Wrong(None));
+                }
+                // It was written meanwhile.
+                _ => {}
+            }
+        }
+        Err(Denied::Busy)
+    }
+
     async fn examine(
         &self,
-        claim: &Claim,
+        claim: &UserClaim,
         address: Option<IpAddr>,
         is_wanted: impl Fn() -> bool,
     ) -> Result<Principal, Denied> {
@@ -331,7 +445,7 @@ impl Authenticator {
     /// whoever asks after it waits for this same outcome.
     async fn examine_stranger(
         &self,
-        claim: &Claim,
+        claim: &UserClaim,
         is_wanted: impl Fn() -> bool,
     ) -> Result<Principal, Denied> {
         for _ in 0..MAX_ROUNDS {
@@ -357,7 +471,7 @@ impl Authenticator {
     /// Credentials that were right before: only the user's own changes can have made them wrong.
     async fn examine_known(
         &self,
-        claim: &Claim,
+        claim: &UserClaim,
         known: &Known,
     ) -> Result<Option<Principal>, Denied> {
         let mut checked = known.checked;
@@ -394,7 +508,7 @@ impl Authenticator {
     }
 
     /// The users whose credentials these may be.
-    async fn suspects(&self, claim: &Claim) -> Result<Vec<String>, Denied> {
+    async fn suspects(&self, claim: &UserClaim) -> Result<Vec<String>, Denied> {
         match &claim.presented {
             Presented::Basic { user, .. } => Ok(vec![user.clone()]),
             Presented::Bearer(_) => {
@@ -407,7 +521,7 @@ impl Authenticator {
     /// whom they were meant for, if that can be told.
     async fn search(
         &self,
-        claim: &Claim,
+        claim: &UserClaim,
         is_wanted: impl Fn() -> bool,
     ) -> Result<(Option<Known>, Option<String>), Denied> {
         let suspects = self.suspects(claim).await?;
@@ -469,6 +583,15 @@ impl Authenticator {
 }
 
 impl Claim {
+    const fn tag(&self) -> &Tag {
+        match self {
+            Self::User(claim) => &claim.tag,
+            Self::Device(claim) => &claim.tag,
+        }
+    }
+}
+
+impl UserClaim {
     /// What a guesser tries to get into.
     fn subject(&self) -> &str {
         match &self.presented {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what no rule permits is refused.
 
-use crate::model::{Access, Granted, Rights};
+use crate::model::{Access, DeviceName, EnrollmentId, Granted, Rights};
 use std::sync::Arc;
 
 /// What a route needs. Each route declares its own, beside its path.
@@ -18,6 +18,12 @@ pub(in super::super) enum Permission {
     Prune,
     /// Access to the object that the path names.
     To(Granted, Access),
+    /// Asking what the devices of the group run that the path names.
+    CheckIn,
+    /// Reporting of devices: whose, the route itself finds.
+    Report,
+    /// Becoming a device.
+    Enroll,
 }
 
 impl Permission {
@@ -28,6 +34,11 @@ impl Permission {
             Self::Found(words) => words,
             Self::Admin => "admin",
             Self::Prune => "pruning_allowed",
+            Self::CheckIn => "ro on the device group, or a device's own credentials for its group",
+            Self::Report => {
+                "ro on the device group of each report, or a device's own credentials for its own"
+            }
+            Self::Enroll => "an enrollment token",
             Self::To(Granted::App, Access::Read) => "ro on the app",
             Self::To(Granted::App, Access::Write) => "rw on the app",
             Self::To(Granted::DeviceGroup, Access::Read) => "ro on the device group",
@@ -45,7 +56,17 @@ pub(in super::super) struct Principal(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     name: String,
-    rights: Rights,
+    who: Who,
+}
+
+#[derive(Debug)]
+enum Who {
+    /// Somebody with rights.
+    User(Rights),
+    /// A device, which may check in and report, and nothing else.
+    Device { hostname: DeviceName, device_group: String },
+    /// Somebody with an enrollment token, which is good for that alone.
+    Enrolling(EnrollmentId),
 }
 
 impl Principal {
@@ -57,7 +78,22 @@ impl Principal {
 
     /// A stored user.
     pub(super) fn user(name: &str, rights: Rights) -> Self {
-        Self(Arc::new(Inner { name: name.to_owned(), rights }))
+        Self::new(name.to_owned(), Who::User(rights))
+    }
+
+    /// A device with credentials of its own. No stored user has a name with a colon.
+    pub(super) fn of_device(hostname: DeviceName, device_group: &str) -> Self {
+        let name = format!("device:{}", hostname.as_str());
+        Self::new(name, Who::Device { hostname, device_group: device_group.to_owned() })
+    }
+
+    /// Whoever holds an enrollment token.
+    pub(super) fn enrolling(enrollment: EnrollmentId) -> Self {
+        Self::new(format!("enrollment:{}", enrollment.as_str()), Who::Enrolling(enrollment))
+    }
+
+    fn new(name: String, who: Who) -> Self {
+        Self(Arc::new(Inner { name, who }))
     }
 
     /// The name for logs.
@@ -67,32 +103,78 @@ impl Principal {
 
     /// Whether it may do what a route needs, on the object that the path names.
     pub(in super::super) fn may(&self, permission: Permission, object: &str) -> bool {
-        let rights = &self.0.rights;
+        let rights = match &self.0.who {
+            Who::User(rights) => rights,
+            Who::Device { device_group, .. } => {
+                return match permission {
+                    Permission::CheckIn => device_group == object,
+                    Permission::Report => true,
+                    _ => false,
+                };
+            }
+            Who::Enrolling(_) => return permission == Permission::Enroll,
+        };
         match permission {
-            Permission::Any | Permission::Found(_) => true,
+            Permission::Any | Permission::Found(_) | Permission::Report => true,
             Permission::Admin => rights.is_admin(),
             Permission::Prune => rights.may_prune(),
             Permission::To(kind, access) => rights.allow(kind, object, access),
+            Permission::CheckIn => rights.allow(Granted::DeviceGroup, object, Access::Read),
+            Permission::Enroll => false,
+        }
+    }
+
+    /// Whether it may bring a report of a device of a group.
+    pub(in super::super) fn may_report(&self, of: &str, group: &str) -> bool {
+        match &self.0.who {
+            Who::User(rights) => rights.allow(Granted::DeviceGroup, group, Access::Read),
+            Who::Device { hostname, device_group } => {
+                hostname.as_str() == of && device_group == group
+            }
+            Who::Enrolling(_) => false,
+        }
+    }
+
+    /// The device that it is, and its group.
+    pub(in super::super) fn device(&self) -> Option<(&DeviceName, &str)> {
+        match &self.0.who {
+            Who::Device { hostname, device_group } => Some((hostname, device_group)),
+            _ => None,
+        }
+    }
+
+    /// The enrollment whose token it holds.
+    pub(in super::super) fn enrollment(&self) -> Option<&EnrollmentId> {
+        match &self.0.who {
+            Who::Enrolling(enrollment) => Some(enrollment),
+            _ => None,
+        }
+    }
+
+    fn rights(&self) -> Option<&Rights> {
+        match &self.0.who {
+            Who::User(rights) => Some(rights),
+            _ => None,
         }
     }
 
     /// Whether it may read an object.
     pub(in super::super) fn may_read(&self, kind: Granted, name: &str) -> bool {
-        self.0.rights.allow(kind, name, Access::Read)
+        self.rights().is_some_and(|rights| rights.allow(kind, name, Access::Read))
     }
 
     /// Whether it may change an object.
     pub(in super::super) fn may_write(&self, kind: Granted, name: &str) -> bool {
-        self.0.rights.allow(kind, name, Access::Write)
+        self.rights().is_some_and(|rights| rights.allow(kind, name, Access::Write))
     }
 
     /// The names of a kind that it may read; none when it may read all there are.
     pub(in super::super) fn readable(&self, kind: Granted) -> Option<Vec<String>> {
-        self.0.rights.readable(kind)
+        self.rights().map_or_else(|| Some(Vec::new()), |rights| rights.readable(kind))
     }
 
     /// Whether it may do everything.
     pub(in super::super) fn is_admin(&self) -> bool {
-        self.0.rights.is_admin()
+        self.rights().is_some_and(Rights::is_admin)
     }
 }

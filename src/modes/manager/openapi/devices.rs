@@ -5,7 +5,7 @@
 
 use super::super::reports::MAX_REPORTS;
 use super::schemas::{id, list, object, text, with};
-use crate::model::{MAX_LINES, Standing};
+use crate::model::{EnrollmentFields, MAX_ENROLLED, MAX_HOSTNAME_BYTES, MAX_LINES, Standing};
 use serde_json::{Map, Value, json};
 
 /// All of them by name.
@@ -19,6 +19,7 @@ pub(super) fn add(add: &mut impl FnMut(&str, Value) -> Option<Value>) {
     let devices =
         json!({ "devices": { "type": "array", "items": super::schema("Device") }, "after": after });
     add("Devices", object(&["devices", "after"], devices, true));
+    add_enrollment(add);
     add("DeviceGroupStatus", status(&[("device_group", text()), ("revision", id())]));
     let groups = json!({ "type": "array", "items": text() });
     add(
@@ -30,6 +31,35 @@ pub(super) fn add(add: &mut impl FnMut(&str, Value) -> Option<Value>) {
             ("device_groups_hidden", json!({ "type": "integer", "minimum": 0 })),
         ]),
     );
+}
+
+/// What enrollment takes and answers.
+fn add_enrollment(add: &mut impl FnMut(&str, Value) -> Option<Value>) {
+    let hostname = || json!({ "type": "string", "minLength": 1, "maxLength": MAX_HOSTNAME_BYTES });
+    let number =
+        |least: u64, most: u64| json!({ "type": "integer", "minimum": least, "maximum": most });
+    let (least, most) = EnrollmentFields::TTLS.into_inner();
+    let fields = json!({
+        "devices": number(1, MAX_ENROLLED as u64),
+        "ttl_seconds": number(least.into(), most.into()),
+    });
+    add("EnrollmentFields", object(&[], fields, false));
+    let made = json!({
+        "device_group": text(), "enrollment_token": text(), "devices": number(1, MAX_ENROLLED as u64),
+        "expires_at": seconds(),
+    });
+    let required = ["device_group", "enrollment_token", "devices", "expires_at"];
+    add("Enrollment", object(&required, made, true));
+    let token = json!({
+        "type": "string",
+        "description": "`nebula_device_`, the hostname in hex, `_` and 32 random bytes in base64 for URLs",
+    });
+    let new = json!({ "hostname": hostname(), "token": token });
+    add("NewDevice", object(&["hostname", "token"], new, false));
+    let enrolled = json!({ "hostname": text(), "device_group": text() });
+    add("EnrolledDevice", object(&["hostname", "device_group"], enrolled, true));
+    let revoked = json!({ "hostname": text(), "revoked_at": seconds() });
+    add("RevokedDevice", object(&["hostname", "revoked_at"], revoked, true));
 }
 
 fn reports() -> Value {
@@ -57,10 +87,14 @@ fn seconds() -> Value {
 
 fn device() -> Value {
     let items = || json!({ "type": "array", "items": { "type": "object" } });
+    let time = json!({ "type": ["integer", "null"], "description": "Seconds since 1970." });
+    let times = json!({ "enrolled_at": time, "revoked_at": time });
+    let credential = object(&["enrolled_at", "revoked_at"], times, true);
+    let credential = json!({ "anyOf": [{ "type": "null" }, credential] });
     let fields = json!({
         "hostname": text(), "device_group": text(), "state": standing(),
         "reported_state": standing(), "last_seen": seconds(), "report_creation_time": seconds(),
-        "apps": items(), "cron_jobs": items(),
+        "apps": items(), "cron_jobs": items(), "credential": credential,
     });
     let required = ["hostname", "device_group", "state", "reported_state", "last_seen", "apps"];
     with(object(&required, fields, true), "reason", json!({ "type": "string" }))

@@ -17,6 +17,7 @@ pub use send::run as send_all;
 
 use super::jittered;
 use crate::bus::{Bus, Packed};
+use crate::clock::unix_seconds;
 use crate::engine::ContainerEngine;
 use crate::model::Desired;
 use crate::reconcile::Status;
@@ -29,7 +30,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -232,7 +233,7 @@ impl Collector {
             report_id: bson::oid::ObjectId::new().to_hex(),
             boot_id: &self.boot_id,
             sequence: self.sequence,
-            now: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            now: unix_seconds().cast_unsigned(),
             updated: is_updated,
             desired: &seen.desired,
             status,

@@ -5,11 +5,11 @@ use super::super::{
     without_details,
 };
 use super::{Added, SetAside};
+use crate::clock::unix_ms;
 use crate::model::{Device, DeviceState};
 use rusqlite::types::Value as Column;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A report, ready to be written.
 pub(super) struct Row {
@@ -63,7 +63,7 @@ pub(super) fn add(
         "INSERT INTO reports (id, inserted, hostname, device_group, created, updated, body)
          VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
     )?;
-    let now = now_ms();
+    let now = unix_ms();
     let (mut added, mut heard) = (Added::default(), Vec::new());
     for (place, row) in rows.iter().enumerate() {
         let body = match &row.body {
@@ -185,7 +185,7 @@ pub(super) fn set_aside(db: &Connection, messages: &[SetAside]) -> Result<(), ru
         "INSERT INTO set_aside (id, inserted, topic, part, start, reason, payload)
          VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
     )?;
-    let now = now_ms();
+    let now = unix_ms();
     for message in messages {
         let SetAside { id, topic, partition, offset, reason, payload } = message;
         let payload = &payload[..payload.len().min(MAX_PAYLOAD_BYTES)];
@@ -197,10 +197,4 @@ pub(super) fn set_aside(db: &Connection, messages: &[SetAside]) -> Result<(), ru
 /// A database counts with a sign; no number of a device comes near its limit.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// In ms since 1970.
-pub(super) fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

@@ -4,6 +4,7 @@
 use super::super::{FORGOTTEN_AFTER, Foreign};
 use super::add::{self, Row};
 use super::{Added, Limits, SetAside};
+use crate::clock::unix_ms;
 use crate::store::{Cause, StoreError};
 use rusqlite::{Connection, TransactionBehavior, params};
 use std::io::ErrorKind;
@@ -248,7 +249,7 @@ impl Thread {
             return self.make_room();
         }
         let kept_ms = i64::from(self.limits.retention.seconds) * 1_000;
-        let before = add::now_ms() - kept_ms;
+        let before = unix_ms() - kept_ms;
         let mut removed = 0;
         for table in ["reports", "set_aside"] {
             // The names are the two above.
@@ -258,7 +259,7 @@ impl Thread {
             );
             removed += self.db.prepare_cached(&expired)?.execute(params![before, SWEPT_AT_ONCE])?;
         }
-        removed += self.forget_devices(add::now_ms() / 1_000 - FORGOTTEN_AFTER, SWEPT_AT_ONCE)?;
+        removed += self.forget_devices(unix_ms() / 1_000 - FORGOTTEN_AFTER, SWEPT_AT_ONCE)?;
         let count = "SELECT count(*) FROM devices";
         let devices: i64 = self.db.prepare_cached(count)?.query_row([], |row| row.get(0))?;
         removed += self.forget_devices(i64::MAX, (devices - MAX_DEVICES).min(SWEPT_AT_ONCE))?;
