@@ -87,7 +87,14 @@ impl TlsFiles {
 
     /// Reads them from the disk.
     pub(super) fn read(&self) -> Result<TlsContent, TlsFileError> {
-        self.read_by(&read_file)
+        self.read_by(&|path| {
+            // Opening a pipe would wait until somebody writes to it, and the worker with it.
+            if std::fs::metadata(path)?.is_file() {
+                read_file(path)
+            } else {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "is no regular file"))
+            }
+        })
     }
 
     fn read_by(&self, read: Read<'_>) -> Result<TlsContent, TlsFileError> {

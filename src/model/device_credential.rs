@@ -11,11 +11,13 @@
 use super::fields::{Fields, Invalid, Unknown, string, unsigned};
 use super::identity::Identity;
 use super::secret::Secret;
+use super::version::Revision;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// How every device's token begins; its hostname in hex and a secret follow.
 const DEVICE_PREFIX: &str = "nebula_device_";
@@ -27,8 +29,10 @@ pub const DEVICE_TOKENS: [&str; 2] = [DEVICE_PREFIX, ENROLLMENT_PREFIX];
 pub const MAX_HOSTNAME_BYTES: usize = 255;
 /// 32 bytes in base64 without padding.
 const SECRET_CHARACTERS: usize = 43;
-/// Four bytes of time and six of chance, in hex.
-const ID_DIGITS: usize = 20;
+/// Four bytes of time, four of the group and six of chance, in hex.
+const ID_DIGITS: usize = 28;
+/// The groups of which a device's revocation is kept: nobody moves it about more.
+const MAX_REVOCATIONS: usize = 16;
 /// The most devices that one enrollment token lets in: what it keeps of each is read as a whole.
 pub const MAX_ENROLLED: usize = 1_000;
 
@@ -47,6 +51,8 @@ impl DeviceName {
             Err(format!("must be at most {MAX_HOSTNAME_BYTES} bytes, this has {length}"))
         } else if text.contains(char::is_control) {
             Err("must not contain control characters".to_owned())
+        } else if matches!(&*text, "." | "..") {
+            Err("must not be `.` or `..`, which no path can name".to_owned())
         } else {
             Ok(Self(text))
         }
@@ -137,22 +143,43 @@ pub struct DeviceCredential {
     pub token: Option<TokenDigest>,
     /// When it got the token, in seconds since 1970.
     pub enrolled_at: Option<u64>,
-    /// When it was shut out last, in seconds since 1970. Certificates from before let nobody in, also
-    /// when it has got a token again since.
-    pub revoked_at: Option<u64>,
+    /// By group, when it was shut out last, in seconds since 1970; by an empty name when nobody knew
+    /// its group. Certificates of that group from before let nobody in, also when the device has got a
+    /// token again since. By group, for whoever may enroll devices of another one could else shut it
+    /// out by its name, or let it in.
+    pub revoked: BTreeMap<String, u64>,
 }
 
 impl DeviceCredential {
     /// One that is not in a store yet, and lets nobody in.
     pub fn new(hostname: DeviceName, device_group: String) -> Self {
         let identity = Identity::default();
-        let (token, enrolled_at, revoked_at) = (None, None, None);
-        Self { identity, hostname, device_group, token, enrolled_at, revoked_at }
+        let (token, enrolled_at, revoked) = (None, None, BTreeMap::new());
+        Self { identity, hostname, device_group, token, enrolled_at, revoked }
     }
 
-    /// True when it had a token once, or was shut out: an exchange from before is over.
-    pub fn is_spent(&self) -> bool {
-        self.revoked_at.is_some() || self.enrolled_at.is_some()
+    /// Shuts it out, as a device of these groups, or of any when none is known.
+    pub fn revoke(&mut self, groups: &[String], now: u64) {
+        self.token = None;
+        let unknown = [String::new()];
+        for group in if groups.is_empty() { &unknown } else { groups } {
+            self.revoked.insert(group.clone(), now);
+        }
+        while self.revoked.len() > MAX_REVOCATIONS {
+            let oldest = self.revoked.iter().min_by_key(|(_, at)| **at);
+            let Some(oldest) = oldest.map(|(group, _)| group.clone()) else { break };
+            self.revoked.remove(&oldest);
+        }
+    }
+
+    /// When it was shut out as a device of a group.
+    pub fn revoked_from(&self, group: &str) -> Option<u64> {
+        self.revoked.get(group).max(self.revoked.get("")).copied()
+    }
+
+    /// When it was shut out, while it is.
+    pub fn revoked_at(&self) -> Option<u64> {
+        self.revoked.values().max().copied().filter(|_| self.token.is_none())
     }
 
     /// Reads a whole one, as a store keeps it.
@@ -162,11 +189,15 @@ impl DeviceCredential {
         let device_group = fields.required("device_group", string);
         let token = fields.take("token", TokenDigest::decode);
         let enrolled_at = fields.take("enrolled_at", |value| unsigned(&value));
-        let revoked_at = fields.take("revoked_at", |value| unsigned(&value));
+        let revoked = fields.take("revoked", |value| match value {
+            Value::Object(map) => map.into_iter().map(|(k, v)| Ok((k, unsigned(&v)?))).collect(),
+            _ => Err("must be an object".to_owned()),
+        });
         let identity = Identity::take(&mut fields);
         fields.finish(Unknown::Ignore, &[])?;
         let (hostname, device_group) = (hostname?, device_group?);
-        Ok(Self { identity, hostname, device_group, token, enrolled_at, revoked_at })
+        let revoked = revoked.unwrap_or_default();
+        Ok(Self { identity, hostname, device_group, token, enrolled_at, revoked })
     }
 }
 
@@ -178,10 +209,11 @@ impl Serialize for DeviceCredential {
         if let Some(token) = &self.token {
             map.serialize_entry("token", &token.to_text())?;
         }
-        for (key, at) in [("enrolled_at", self.enrolled_at), ("revoked_at", self.revoked_at)] {
-            if let Some(at) = at {
-                map.serialize_entry(key, &at)?;
-            }
+        if let Some(at) = self.enrolled_at {
+            map.serialize_entry("enrolled_at", &at)?;
+        }
+        if !self.revoked.is_empty() {
+            map.serialize_entry("revoked", &self.revoked)?;
         }
         self.identity.entries(&mut map)?;
         map.end()
@@ -201,20 +233,66 @@ pub struct Enrollment {
     pub token: TokenDigest,
     /// How many devices it lets in.
     pub devices: usize,
-    /// The tokens that devices got by it: the same one again is an answer that was lost.
-    pub used: Vec<TokenDigest>,
+    /// The devices that it let in.
+    pub used: Vec<Admitted>,
 }
 
-/// What an enrollment is found by: the time of its end and something random. So a list of names
-/// tells which have ended.
+/// A device that an enrollment token let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// Which.
+    pub hostname: DeviceName,
+    /// Of the token that it made: the same one again is an answer that was lost.
+    pub token: TokenDigest,
+    /// The revision of the device's record by then, zero when there was none. The exchange may be
+    /// completed while that is the same, and never after somebody else wrote the record.
+    pub seen: Revision,
+}
+
+impl Admitted {
+    fn decode(value: Value) -> Result<Self, String> {
+        let Value::Object(object) = value else { return Err("must be an object".to_owned()) };
+        let mut fields = Fields::new(object);
+        let hostname = fields.required("hostname", |value| string(value).and_then(DeviceName::new));
+        let token = fields.required("token", TokenDigest::decode);
+        let seen = fields.required("seen", |value| unsigned(&value).map(Revision));
+        fields.finish_inner(Unknown::Ignore, &[])?;
+        let whole = (|| Ok::<_, Invalid>((hostname?, token?, seen?)))();
+        let (hostname, token, seen) = whole.map_err(|_| "is not whole".to_owned())?;
+        Ok(Self { hostname, token, seen })
+    }
+}
+
+impl Serialize for Admitted {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("hostname", self.hostname.as_str())?;
+        map.serialize_entry("token", &self.token.to_text())?;
+        map.serialize_entry("seen", &self.seen)?;
+        map.end()
+    }
+}
+
+/// What an enrollment is found by: the time of its end, a hash of its group and something random. So a
+/// list of names tells which have ended, and which may be a group's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EnrollmentId(String);
 
 impl EnrollmentId {
     /// A new one. `random` are bytes of chance.
-    pub fn new(expires_at: u32, random: [u8; 6]) -> Self {
+    pub fn new(expires_at: u32, group: &str, random: [u8; 6]) -> Self {
         let random = random.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
-        Self(format!("{expires_at:08x}{random:012x}"))
+        Self(format!("{expires_at:08x}{:08x}{random:012x}", Self::hash(group)))
+    }
+
+    /// Whether it may be one of a group; another group has the same hash once in four billion.
+    pub fn may_be_of(&self, group: &str) -> bool {
+        self.0.get(8..16) == Some(&*format!("{:08x}", Self::hash(group)))
+    }
+
+    fn hash(group: &str) -> u32 {
+        let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(group.as_bytes()).into();
+        u32::from_be_bytes([a, b, c, d])
     }
 
     /// Reads one.
@@ -252,7 +330,7 @@ impl Enrollment {
         let mut fields = Fields::new(object);
         let enrollment = fields.required("enrollment", |value| {
             let text = string(value)?;
-            EnrollmentId::parse(&text).ok_or_else(|| "must be 20 hexadecimal digits".to_owned())
+            EnrollmentId::parse(&text).ok_or_else(|| "must be 28 hexadecimal digits".to_owned())
         });
         let device_group = fields.required("device_group", string);
         let token = fields.required("token", TokenDigest::decode);
@@ -261,7 +339,7 @@ impl Enrollment {
             usize::try_from(devices).map_err(|_| "is too large".to_owned())
         });
         let used = fields.required("used", |value| match value {
-            Value::Array(list) => list.into_iter().map(TokenDigest::decode).collect(),
+            Value::Array(list) => list.into_iter().map(Admitted::decode).collect(),
             _ => Err("must be a list".to_owned()),
         });
         let identity = Identity::take(&mut fields);
@@ -270,14 +348,19 @@ impl Enrollment {
         Ok(Self { identity, enrollment, device_group, token, devices: devices?, used: used? })
     }
 
-    /// Takes a device in by its token; false when there is no place left.
-    pub fn admit(&mut self, token: &TokenDigest) -> bool {
-        if self.used.contains(token) {
+    /// The device that was let in with this token of its own.
+    pub fn admitted(&self, token: &TokenDigest) -> Option<&Admitted> {
+        self.used.iter().find(|admitted| admitted.token == *token)
+    }
+
+    /// Takes a device in, once; false when there is no place left.
+    pub fn admit(&mut self, device: Admitted) -> bool {
+        if self.admitted(&device.token).is_some() {
             return true;
         }
         let has_room = self.used.len() < self.devices.min(MAX_ENROLLED);
         if has_room {
-            self.used.push(token.clone());
+            self.used.push(device);
         }
         has_room
     }
@@ -290,8 +373,7 @@ impl Serialize for Enrollment {
         map.serialize_entry("device_group", &self.device_group)?;
         map.serialize_entry("token", &self.token.to_text())?;
         map.serialize_entry("devices", &self.devices)?;
-        let used: Vec<String> = self.used.iter().map(TokenDigest::to_text).collect();
-        map.serialize_entry("used", &used)?;
+        map.serialize_entry("used", &self.used)?;
         self.identity.entries(&mut map)?;
         map.end()
     }

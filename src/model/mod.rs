@@ -62,9 +62,9 @@ pub use containers_per::{ContainersPer, MAX_REPLICAS, Machine};
 pub use cron_job::{CronJob, CronJobFields, CronJobSpec, JobVersion, MissedRuns, Overlap};
 pub use desired::{Desired, DesiredApp, DesiredCronJob, DesiredError, Told};
 pub use device_credential::{
-    CertifiedDevice, DEVICE_TOKENS, DeviceCredential, DeviceName, Enrollment, EnrollmentFields,
-    EnrollmentId, MAX_ENROLLED, MAX_HOSTNAME_BYTES, NewDevice, TokenDigest, new_device_token,
-    new_enrollment_token, token_enrollment, token_hostname,
+    Admitted, CertifiedDevice, DEVICE_TOKENS, DeviceCredential, DeviceName, Enrollment,
+    EnrollmentFields, EnrollmentId, MAX_ENROLLED, MAX_HOSTNAME_BYTES, NewDevice, TokenDigest,
+    new_device_token, new_enrollment_token, token_enrollment, token_hostname,
 };
 pub use device_group::{DeviceGroup, DeviceGroupFields};
 pub use disk::Disk;

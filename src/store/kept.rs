@@ -15,8 +15,8 @@
 
 use super::transfer::{Exported, Import, Imported};
 use super::{
-    Changes, GroupSnapshot, Kind, KnownGroups, Manner, Noun, Object, SeenGroup, Store, StoreError,
-    Told, UserSnapshot, Written,
+    Cause, Changes, GroupSnapshot, Kind, KnownGroups, Manner, Noun, Object, SeenGroup, Store,
+    StoreError, Told, UserSnapshot, Written,
 };
 use crate::clock::unix_seconds;
 use crate::model::{App, AppHistory, Author, CronJob, DeviceGroup, Revision, Uid, User, UserGroup};
@@ -379,12 +379,18 @@ impl Store for KeptStore {
         if kind != Kind::DeviceCredential {
             return self.inner.get(kind, name).await;
         }
+        // Anybody may ask for any device: with the store away, names that are not kept must not take
+        // the time of those that are.
+        if self.is_away() && self.read(kind, name).await.is_none() {
+            return Err(StoreError::unavailable("read an object", Cause::TooSlow));
+        }
         match self.or_kept(self.inner.get(kind, name), kind, name).await? {
             Answer::Store(found) => {
-                // That there is none is worth keeping: a device with a certificate needs none.
-                let revision = found.as_ref().and_then(|found| found.identity().revision);
-                let record = Record::new(revision.unwrap_or_default(), found.clone());
-                self.kept.take(kind, name, record);
+                // Not that there is none, which would be a row for each name that anybody makes up.
+                if let Some(found) = &found {
+                    let revision = found.identity().revision.unwrap_or_default();
+                    self.kept.take(kind, name, Record::new(revision, [found.clone()]));
+                }
                 Ok(found)
             }
             Answer::Kept(record) => Ok(record.objects().next()),

@@ -38,6 +38,17 @@ impl Kind {
         Self::Enrollment,
     ];
 
+    /// What is moved between stores. A token by which devices enroll is made anew where it is needed:
+    /// one that ended here must not come back from a file.
+    pub const EXPORTED: [Self; 6] = [
+        Self::App,
+        Self::CronJob,
+        Self::DeviceGroup,
+        Self::User,
+        Self::UserGroup,
+        Self::DeviceCredential,
+    ];
+
     /// The kind of a name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)

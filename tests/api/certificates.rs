@@ -270,8 +270,9 @@ async fn inv_12_revoked_certificate_is_shut_out_at_once_and_a_newer_one_is_not()
     assert_eq!(site.checks_in(&lost).await, 401);
     // A token that it gets anew does not bring the old certificate back.
     site.store.delete(nebula::store::Kind::DeviceCredential, "till").await.unwrap();
+    let revoked_at = revoked["revoked_at"].as_u64().unwrap();
     let again = nebula::model::DeviceCredential {
-        revoked_at: revoked["revoked_at"].as_u64(),
+        revoked: [("shop".to_owned(), revoked_at)].into(),
         ..enrolled_device("till", "shop")
     };
     site.store.create(again, &Author::elsewhere()).await.unwrap();

@@ -5,8 +5,8 @@ use crate::harness::{Manager, PATIENCE, bearer, config, read, seed_group, seed_u
 use crate::info::until_parked;
 use crate::reports::report;
 use nebula::model::{
-    Author, DeviceCredential, DeviceName, Enrollment, EnrollmentId, Identity, TokenDigest,
-    new_device_token, new_enrollment_token,
+    Admitted, Author, DeviceCredential, DeviceName, Enrollment, EnrollmentId, Identity, Revision,
+    TokenDigest, new_device_token, new_enrollment_token,
 };
 use nebula::modes::manager::Limits;
 use nebula::store::{Kind, SqliteStore, Store};
@@ -34,7 +34,7 @@ pub(crate) fn enrolled_device(hostname: &str, group: &str) -> DeviceCredential {
 
 /// An enrollment that has not ended, and its token.
 pub(crate) fn enrollment(group: &str, devices: usize) -> (Enrollment, String) {
-    let id = EnrollmentId::new(u32::MAX, rand::random());
+    let id = EnrollmentId::new(u32::MAX, group, rand::random());
     let text = new_enrollment_token(&id, SECRET).expose().clone();
     let enrollment = Enrollment {
         identity: Identity::default(),
@@ -45,6 +45,11 @@ pub(crate) fn enrollment(group: &str, devices: usize) -> (Enrollment, String) {
         used: Vec::new(),
     };
     (enrollment, text)
+}
+
+fn admitted(hostname: &str, seen: Revision) -> Admitted {
+    let token = TokenDigest::of(device_token(hostname).as_bytes());
+    Admitted { hostname: DeviceName::new(hostname).unwrap(), token, seen }
 }
 
 /// Makes an enrollment token of a group, and shows its header.
@@ -136,7 +141,8 @@ async fn enrollment_token_is_good_for_so_many_devices_and_the_same_exchange_agai
 async fn exchange_that_was_cut_off_between_its_writes_ends_in_an_enrolled_device() {
     let (manager, store) = Manager::moody().await;
     let (mut half, token) = enrollment("shop", 1);
-    assert!(half.admit(&TokenDigest::of(device_token("till").as_bytes())));
+    let seen = Revision::default();
+    assert!(half.admit(admitted("till", seen)));
     let store: Arc<dyn Store> = store.inner.clone();
     store.create(half, &Author::elsewhere()).await.unwrap();
     let answer = exchange(&manager, &bearer(&token), "till").await;
@@ -172,7 +178,7 @@ async fn exchange_that_cannot_be_is_refused_by_its_field() {
     let wrong_secret = format!("{id}_{}", secret.replace('a', "b"));
     let (_, never_made) = enrollment("shop", 1);
     let (mut ended, _) = enrollment("shop", 1);
-    ended.enrollment = EnrollmentId::new(1_000_000, rand::random());
+    ended.enrollment = EnrollmentId::new(1_000_000, "shop", rand::random());
     let token = new_enrollment_token(&ended.enrollment, SECRET).expose().clone();
     ended.token = TokenDigest::of(token.as_bytes());
     let ended = by((ended, token)).await;
@@ -206,7 +212,7 @@ async fn enrollment_is_asked_for_within_bounds_and_those_that_ended_are_removed(
         assert!(status == 400 && answer[field].is_string(), "{body} {answer}");
     }
     let (mut ended, _) = enrollment("shop", 1);
-    ended.enrollment = EnrollmentId::new(1_000_000, rand::random());
+    ended.enrollment = EnrollmentId::new(1_000_000, "shop", rand::random());
     store.inner.create(ended, &Author::elsewhere()).await.unwrap();
     manager.send("POST", path, json!({ "devices": 1_000, "ttl_seconds": 60 })).await;
     assert_eq!(store.inner.names(Kind::Enrollment).await.unwrap().len(), 1);
@@ -303,6 +309,7 @@ async fn inv_30_no_token_is_in_the_store_or_its_export() {
     let export = manager.request("GET", "/api/v2/export").send().await.unwrap();
     let export = export.text().await.unwrap();
     assert!(export.contains("\"hostname\":\"till\""), "{export}");
+    assert!(!export.contains("enrollment"), "{export}");
     let secret = by.rsplit_once('_').unwrap().1;
     let mut files = vec![export.into_bytes()];
     for file in std::fs::read_dir(folder.path()).unwrap() {
@@ -312,4 +319,136 @@ async fn inv_30_no_token_is_in_the_store_or_its_export() {
         let holds = |bytes: &Vec<u8>| bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
         assert!(!files.iter().any(holds), "{secret}");
     }
+}
+
+/// The record is not what it was at the admission: somebody shut the device out in between.
+#[tokio::test]
+async fn exchange_that_was_overtaken_by_a_revocation_lets_nobody_in() {
+    let (manager, store) = Manager::moody().await;
+    let store: Arc<dyn Store> = store.inner.clone();
+    for (hostname, is_there) in [("new", false), ("known", true)] {
+        let mut seen = Revision::default();
+        if is_there {
+            let there = enrolled_device(hostname, "shop");
+            let there = DeviceCredential { token: None, ..there };
+            seen = store.create(there, &Author::elsewhere()).await.unwrap().revision;
+        }
+        let (mut half, token) = enrollment("shop", 2);
+        assert!(half.admit(admitted(hostname, seen)));
+        store.create(half, &Author::elsewhere()).await.unwrap();
+        // Straight to the record, so that the enrollment is not ended with it.
+        match store.find::<DeviceCredential>(hostname).await.unwrap() {
+            Some(mut known) => {
+                known.revoke(&["shop".to_owned()], 1_000_000);
+                store.update(known, seen, &Author::elsewhere()).await.unwrap();
+            }
+            None => {
+                let mut new =
+                    DeviceCredential::new(DeviceName::new(hostname).unwrap(), "shop".to_owned());
+                new.revoke(&["shop".to_owned()], 1_000_000);
+                store.create(new, &Author::elsewhere()).await.unwrap();
+            }
+        }
+        assert_eq!(exchange(&manager, &bearer(&token), hostname).await, refused(), "{hostname}");
+        assert_eq!(checks_in(&manager, &bearer(&device_token(hostname)), "shop").await, 401);
+    }
+}
+
+/// A device that was let in before, on a new disk: its first answer may be lost like any other.
+#[tokio::test]
+async fn device_that_enrolls_again_repeats_its_exchange_until_it_is_answered() {
+    let (manager, store) = Manager::moody().await;
+    let store: Arc<dyn Store> = store.inner.clone();
+    let before = DeviceCredential {
+        token: Some(TokenDigest::of(other_token("till").as_bytes())),
+        ..enrolled_device("till", "shop")
+    };
+    let seen = store.create(before, &Author::elsewhere()).await.unwrap().revision;
+    let (mut half, token) = enrollment("shop", 1);
+    assert!(half.admit(admitted("till", seen)));
+    store.create(half, &Author::elsewhere()).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(exchange(&manager, &bearer(&token), "till").await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn two_groups_cannot_have_one_device() {
+    let (manager, store) = Manager::moody().await;
+    let store: Arc<dyn Store> = store.inner.clone();
+    let mut by = Vec::new();
+    for group in ["shop", "bar"] {
+        let (enrollment, token) = enrollment(group, 100);
+        store.create(enrollment, &Author::elsewhere()).await.unwrap();
+        by.push(bearer(&token));
+    }
+    for round in 0..10 {
+        let hostname = format!("till-{round}");
+        let (own, other) = (device_token(&hostname), other_token(&hostname));
+        let (one, two) = tokio::join!(
+            exchange_for(&manager, &by[0], &hostname, &own),
+            exchange_for(&manager, &by[1], &hostname, &other),
+        );
+        let mut statuses = [one.0, two.0];
+        statuses.sort_unstable();
+        assert!(statuses[0] == 200 && statuses[1] != 200, "{one:?} {two:?}");
+    }
+    // One that is heard of, with no credential of its own, is its group's as well.
+    manager.create_group("bar", &[]).await;
+    let told = json!({ "reports": [report(1, "kiosk", "bar")] });
+    assert_eq!(manager.send("POST", "/reports", told).await.0, 202);
+    assert_eq!(exchange(&manager, &by[0], "kiosk").await.0, 400);
+}
+
+#[tokio::test]
+async fn device_that_was_shut_out_of_a_group_reports_of_its_new_one() {
+    let manager = Manager::start().await;
+    for group in ["shop", "bar"] {
+        manager.create_group(group, &[]).await;
+    }
+    let bring = async |token: &str, report: Value| {
+        let body = json!({ "reports": [report] });
+        manager.send_as(&bearer(token), "POST", "/reports", body).await.0
+    };
+    let by = made(&manager, "shop", NONE).await;
+    assert_eq!(exchange(&manager, &by, "till").await.0, 200);
+    assert_eq!(bring(&device_token("till"), report(1, "till", "shop")).await, 202);
+    assert_eq!(manager.send("POST", "/devices/till/revoke", NONE).await.0, 200);
+    let by = made(&manager, "bar", NONE).await;
+    // It was heard of a moment ago, as another group's.
+    let other = other_token("till");
+    assert_eq!(exchange_for(&manager, &by, "till", &other).await.0, 200);
+    assert_eq!(bring(&other, report(2, "till", "bar")).await, 202);
+    let (_, device) = manager.get("/devices/till").await;
+    assert_eq!(device["device_group"], "bar", "{device}");
+}
+
+#[tokio::test]
+async fn revocation_ends_every_enrollment_that_the_device_came_by() {
+    let manager = Manager::start().await;
+    manager.create_group("shop", &[]).await;
+    let first = made(&manager, "shop", json!({ "devices": 5 })).await;
+    let second = made(&manager, "shop", json!({ "devices": 5 })).await;
+    assert_eq!(exchange(&manager, &first, "till").await.0, 200);
+    let other = other_token("till");
+    assert_eq!(exchange_for(&manager, &second, "till", &other).await.0, 200);
+    assert_eq!(manager.send("POST", "/devices/till/revoke", NONE).await.0, 200);
+    for by in [first, second] {
+        assert_eq!(exchange(&manager, &by, "another").await, refused());
+    }
+}
+
+#[tokio::test]
+async fn group_has_so_many_open_enrollments_and_a_new_one_ends_the_oldest() {
+    let (manager, store) = Manager::moody().await;
+    manager.create_group("shop", &[]).await;
+    manager.create_group("bar", &[]).await;
+    let oldest = made(&manager, "shop", json!({ "ttl_seconds": 3_600 })).await;
+    let others = made(&manager, "bar", json!({ "ttl_seconds": 3_600 })).await;
+    for _ in 0..100 {
+        made(&manager, "shop", NONE).await;
+    }
+    assert_eq!(store.inner.names(Kind::Enrollment).await.unwrap().len(), 101);
+    assert_eq!(exchange(&manager, &oldest, "a").await, refused());
+    assert_eq!(exchange(&manager, &others, "a").await.0, 200);
 }

@@ -16,10 +16,11 @@ use super::objects::unknown;
 use super::reply::{Answer, Refusal, ok};
 use crate::clock::unix_seconds;
 use crate::model::{
-    DeviceCredential, DeviceGroup, DeviceName, Enrollment, EnrollmentFields, EnrollmentId, Granted,
-    Identity, Invalid, NewDevice, TokenDigest, new_enrollment_token,
+    Admitted, DeviceCredential, DeviceGroup, DeviceName, Enrollment, EnrollmentFields,
+    EnrollmentId, Granted, Identity, Invalid, NewDevice, Revision, Standing, TokenDigest,
+    new_enrollment_token,
 };
-use crate::store::Kind;
+use crate::store::{Kind, Noun};
 use axum::Extension;
 use axum::extract::State;
 use base64::Engine;
@@ -27,13 +28,15 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// Enrollments that have not ended; a list of their names is read as a whole.
-const MAX_ENROLLMENTS: usize = 10_000;
+/// Enrollments of one group that have not ended. One more ends the one that would end first.
+const MAX_OF_GROUP: usize = 100;
 /// Ended ones that one request removes.
 const MAX_REMOVED: usize = 100;
 /// A device's record is made or changed, whichever fits; each round that fails is one in which
 /// somebody else wrote it.
 const MAX_ROUNDS: usize = 5;
+/// The flag of a record that is there, or not as it was; nobody is shown it.
+const RECORD: &str = "device_credential_exists";
 
 /// `POST /device_groups/N/enroll`: a new enrollment token.
 pub(super) async fn make(
@@ -46,14 +49,11 @@ pub(super) async fn make(
         return Err(unknown::<DeviceGroup>());
     }
     let fields = EnrollmentFields::decode(body.fields()?.clone())?;
-    if clean_up(&manager, &who).await? >= MAX_ENROLLMENTS {
-        let reason = format!("{MAX_ENROLLMENTS} are open, and no more can be; let some expire");
-        return Err(Invalid::field("enrollments", reason).into());
-    }
+    clean_up(&manager, &who, &name).await?;
     let expires_at = u32::try_from(unix_seconds().cast_unsigned())
         .unwrap_or(u32::MAX)
         .saturating_add(fields.ttl_seconds);
-    let id = EnrollmentId::new(expires_at, rand::random());
+    let id = EnrollmentId::new(expires_at, &name, rand::random());
     let secret = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
     let token = new_enrollment_token(&id, &secret);
     let enrollment = Enrollment {
@@ -75,16 +75,18 @@ pub(super) async fn make(
     })))
 }
 
-/// Removes enrollments that have ended, and says how many have not.
-async fn clean_up(manager: &Shared, who: &Principal) -> Result<usize, Refusal> {
-    let (open, ended): (Vec<EnrollmentId>, Vec<EnrollmentId>) = enrollments(manager)
-        .await?
-        .into_iter()
-        .partition(|id| unix_seconds().cast_unsigned() < id.expires_at());
-    for id in ended.iter().take(MAX_REMOVED) {
+/// Removes enrollments that have ended, and makes room for one more of a group.
+async fn clean_up(manager: &Shared, who: &Principal, group: &str) -> Result<(), Refusal> {
+    let now = unix_seconds().cast_unsigned();
+    let (open, ended): (Vec<EnrollmentId>, Vec<EnrollmentId>) =
+        enrollments(manager).await?.into_iter().partition(|id| now < id.expires_at());
+    // By the time of their end, as they are sorted by name.
+    let of_group: Vec<&EnrollmentId> = open.iter().filter(|id| id.may_be_of(group)).collect();
+    let surplus = (of_group.len() + 1).saturating_sub(MAX_OF_GROUP);
+    for id in ended.iter().chain(of_group.into_iter().take(surplus)).take(MAX_REMOVED) {
         remove(manager, who, id).await?;
     }
-    Ok(open.len())
+    Ok(())
 }
 
 async fn enrollments(manager: &Shared) -> Result<Vec<EnrollmentId>, Refusal> {
@@ -115,46 +117,101 @@ pub(super) async fn enroll(
         return Err(Refusal::Unauthorized);
     };
     let known = manager.declarations.find::<DeviceCredential>(hostname).await?;
-    // Or whoever may enroll devices of one group could take the place of another group's.
-    let is_anothers = |known: &DeviceCredential| {
-        known.token.is_some() && known.device_group != enrollment.device_group
-    };
-    if known.as_ref().is_some_and(is_anothers) {
-        let reason = "is enrolled in another device group; `nebula ctl devices revoke` it first";
+    let group = enrollment.device_group.clone();
+    if is_anothers(&manager, known.as_ref(), hostname, &group).await? {
+        let reason = "is a device of another group; `nebula ctl devices revoke` it there first";
         return Err(Invalid::field("hostname", reason).into());
     }
-    if enrollment.used.contains(&device.token) {
-        match &known {
-            Some(known) if known.token.as_ref() == Some(&device.token) => {
-                return Ok(ok(&enrolled(hostname, &enrollment.device_group)));
-            }
-            // It was shut out, or got another token since: this one is spent.
-            Some(known) if known.is_spent() => {
-                return Err(Refusal::Unauthorized);
-            }
-            // It was admitted, and its record was not written any more.
-            _ => {}
-        }
-    } else {
-        let token = device.token.clone();
-        let admit = move |mut enrollment: Enrollment| {
-            let is_open = unix_seconds().cast_unsigned() < enrollment.enrollment.expires_at()
-                && enrollment.admit(&token);
-            is_open.then_some(enrollment).ok_or(Refusal::Unauthorized)
-        };
-        let change = Change::new(&who, "admit", id.as_str());
-        manager.declarations.change(change, || Refusal::Unauthorized, admit).await?;
+    let seen = known.as_ref().map_or(Revision::default(), Noun::revision);
+    let admitted = match enrollment.admitted(&device.token) {
+        Some(admitted) => admitted.clone(),
+        None => admit(&manager, &who, &id, &device, seen).await?,
+    };
+    let is_done = |known: &DeviceCredential| {
+        known.token.as_ref() == Some(&device.token) && known.device_group == group
+    };
+    if known.as_ref().is_some_and(is_done) || put(&manager, &who, &admitted, &group).await? {
+        return Ok(ok(&enrolled(hostname, &group)));
     }
-    let (token, device_group) = (device.token, enrollment.device_group.clone());
-    let subject = (device.hostname, &*enrollment.device_group);
-    let credential = write(&manager, &who, "enroll", subject, move |known| DeviceCredential {
-        device_group: device_group.clone(),
+    // The same exchange beside this one may have been quicker; else somebody else wrote the record
+    // since, and whoever was shut out or enrolled anew is not let in by what was before.
+    let now = manager.declarations.find::<DeviceCredential>(hostname).await?;
+    if now.as_ref().is_some_and(is_done) {
+        return Ok(ok(&enrolled(hostname, &group)));
+    }
+    Err(Refusal::Unauthorized)
+}
+
+/// Whether a hostname is one of another group: whoever may enroll devices of one must not take the place
+/// of another's.
+async fn is_anothers(
+    manager: &Shared,
+    known: Option<&DeviceCredential>,
+    hostname: &str,
+    group: &str,
+) -> Result<bool, Refusal> {
+    if known.is_some_and(|known| known.token.is_some()) {
+        return Ok(known.is_some_and(|known| known.device_group != group));
+    }
+    let heard = manager.reports.store().device(hostname).await?;
+    let was_shut_out = |group: &str| known.is_some_and(|known| known.revoked.contains_key(group));
+    let heard = heard.filter(|heard| !was_shut_out(&heard.device_group));
+    let now = unix_seconds();
+    Ok(heard
+        .is_some_and(|heard| heard.device_group != group && heard.standing(now) != Standing::Away))
+}
+
+/// Takes a place of an enrollment.
+async fn admit(
+    manager: &Shared,
+    who: &Principal,
+    id: &EnrollmentId,
+    device: &NewDevice,
+    seen: Revision,
+) -> Result<Admitted, Refusal> {
+    let (hostname, token) = (device.hostname.clone(), device.token.clone());
+    let new = Admitted { hostname, token, seen };
+    let admit = move |mut enrollment: Enrollment| {
+        let now = unix_seconds().cast_unsigned();
+        let is_open = now < enrollment.enrollment.expires_at() && enrollment.admit(new.clone());
+        is_open.then_some(enrollment).ok_or(Refusal::Unauthorized)
+    };
+    let change = Change::new(who, "admit", id.as_str());
+    let changed = manager.declarations.change(change, || Refusal::Unauthorized, admit).await?;
+    changed.admitted(&device.token).cloned().ok_or(Refusal::Unauthorized)
+}
+
+/// Writes a device's record with its token, if the record is still what it was when the device was
+/// admitted.
+async fn put(
+    manager: &Shared,
+    who: &Principal,
+    admitted: &Admitted,
+    group: &str,
+) -> Result<bool, Refusal> {
+    const OVERTAKEN: Refusal = Refusal::flag(RECORD, false);
+    let (seen, token, group) = (admitted.seen, admitted.token.clone(), group.to_owned());
+    let edit = move |known: DeviceCredential| DeviceCredential {
+        device_group: group.clone(),
         token: Some(token.clone()),
         enrolled_at: Some(unix_seconds().cast_unsigned()),
         ..known
-    });
-    let credential = Box::pin(credential).await?;
-    Ok(ok(&enrolled(credential.hostname.as_str(), &credential.device_group)))
+    };
+    let change = Change::new(who, "enroll", admitted.hostname.as_str());
+    let written = if seen == Revision::default() {
+        let new = edit(DeviceCredential::new(admitted.hostname.clone(), String::new()));
+        manager.declarations.create(change, new, OVERTAKEN).await
+    } else {
+        let edit = move |known: DeviceCredential| {
+            if known.revision() == seen { Ok(edit(known)) } else { Err(OVERTAKEN) }
+        };
+        manager.declarations.change(change, || OVERTAKEN, edit).await
+    };
+    match written {
+        Ok(_) => Ok(true),
+        Err(Refusal::Flag(_, RECORD, _)) => Ok(false),
+        Err(refusal) => Err(refusal),
+    }
 }
 
 fn enrolled(hostname: &str, device_group: &str) -> Value {
@@ -182,15 +239,15 @@ pub(super) async fn revoke(
         return Err(Refusal::Forbidden);
     }
     let hostname = DeviceName::new(&name).map_err(|reason| Invalid::field("hostname", reason))?;
-    if let Some(token) = credential.and_then(|known| known.token) {
-        end_enrollments(&manager, &who, &token).await?;
-    }
-    let group = groups.into_iter().next().unwrap_or_default();
     let revoked_at = unix_seconds().cast_unsigned();
-    let revoked = write(&manager, &who, "revoke", (hostname, &group), move |known| {
-        DeviceCredential { token: None, revoked_at: Some(revoked_at), ..known }
-    });
-    let revoked = Box::pin(revoked).await?;
+    let of = groups.clone();
+    let shut_out = move |mut known: DeviceCredential| {
+        known.revoke(&of, revoked_at);
+        known
+    };
+    let revoked = Box::pin(write(&manager, &who, hostname, &groups, shut_out)).await?;
+    // It is out; what it might come back by goes after it.
+    end_enrollments(&manager, &who, &revoked.hostname, &groups).await?;
     Ok(ok(&json!({ "hostname": revoked.hostname.as_str(), "revoked_at": revoked_at })))
 }
 
@@ -198,12 +255,17 @@ pub(super) async fn revoke(
 async fn end_enrollments(
     manager: &Shared,
     who: &Principal,
-    token: &TokenDigest,
+    hostname: &DeviceName,
+    groups: &[String],
 ) -> Result<(), Refusal> {
-    for id in enrollments(manager).await? {
+    let open = enrollments(manager).await?;
+    for id in open.iter().filter(|id| groups.iter().any(|group| id.may_be_of(group))) {
         let enrollment = manager.declarations.find::<Enrollment>(id.as_str()).await?;
-        if enrollment.is_some_and(|enrollment| enrollment.used.contains(token)) {
-            remove(manager, who, &id).await?;
+        let names_it = |enrollment: &Enrollment| {
+            enrollment.used.iter().any(|admitted| admitted.hostname == *hostname)
+        };
+        if enrollment.as_ref().is_some_and(names_it) {
+            remove(manager, who, id).await?;
         }
     }
     Ok(())
@@ -213,36 +275,35 @@ async fn end_enrollments(
 async fn write(
     manager: &Shared,
     who: &Principal,
-    what: &'static str,
-    (hostname, group): (DeviceName, &str),
+    hostname: DeviceName,
+    groups: &[String],
     edit: impl Fn(DeviceCredential) -> DeviceCredential + Clone + Send + 'static,
 ) -> Result<DeviceCredential, Refusal> {
-    const THERE: Refusal = Refusal::flag("device_credential_exists", true);
-    const GONE: Refusal = Refusal::flag("device_credential_exists", false);
-    let mut last = Refusal::Busy;
+    const THERE: Refusal = Refusal::flag(RECORD, true);
+    const GONE: Refusal = Refusal::flag(RECORD, false);
+    let group = groups.first().cloned().unwrap_or_default();
     for _ in 0..MAX_ROUNDS {
-        let change = Change::new(who, what, hostname.as_str());
+        let change = Change::new(who, "revoke", hostname.as_str());
         let edit_known = edit.clone();
         let known = move |known: DeviceCredential| Ok(edit_known(known));
         match manager.declarations.change(change.clone(), || GONE, known).await {
-            Err(Refusal::Flag(..)) => {}
+            Err(Refusal::Flag(_, RECORD, _)) => {}
             done => return done,
         }
-        let new = edit(DeviceCredential::new(hostname.clone(), group.to_owned()));
+        let new = edit(DeviceCredential::new(hostname.clone(), group.clone()));
         match manager.declarations.create(change, new, THERE).await {
-            Err(refusal @ Refusal::Flag(..)) => last = refusal,
+            Err(Refusal::Flag(_, RECORD, _)) => {}
             done => return done,
         }
     }
-    Err(last)
+    Err(Refusal::Busy)
 }
 
 /// What `GET /devices/N` says of a device's record.
 pub(super) async fn shown(manager: &Shared, hostname: &str) -> Result<Value, Refusal> {
     let known = manager.declarations.find::<DeviceCredential>(hostname).await?;
     Ok(known.map_or(Value::Null, |known| {
-        let revoked_at = known.revoked_at.filter(|_| known.token.is_none());
-        let times = [("enrolled_at", known.enrolled_at), ("revoked_at", revoked_at)];
+        let times = [("enrolled_at", known.enrolled_at), ("revoked_at", known.revoked_at())];
         let times = times.map(|(key, at)| (key.to_owned(), at.map_or(Value::Null, Value::from)));
         Map::from_iter(times).into()
     }))

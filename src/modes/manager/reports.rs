@@ -146,10 +146,7 @@ pub(super) async fn add(
     }
     let seen = unix_seconds();
     let places: Vec<usize> = given.iter().map(|one| one.place).collect();
-    let may_leave = Arc::new(match who.device() {
-        Some((_, group)) => Scope::Groups(vec![group.to_owned()]),
-        None => scope(&who),
-    });
+    let may_leave = Arc::new(who.may_leave().map_or(Scope::All, Scope::Groups));
     let new = given.into_iter().map(|Given { report, .. }| {
         // One without an id is the original's: sent twice, it is kept twice, as ever.
         let id = report.id.unwrap_or_else(|| Uid::from_bytes(bson::oid::ObjectId::new().bytes()));

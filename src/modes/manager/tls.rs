@@ -55,6 +55,9 @@ pub enum TlsError {
     /// A file without a certificate.
     #[error("`{}` holds no certificate", .0.display())]
     Empty(PathBuf),
+    /// A file with a certificate that is none.
+    #[error("`{}` holds a certificate that cannot be read", .0.display())]
+    Broken(PathBuf),
     /// Certificate and key do not go together, or are of no use.
     #[error("cannot use the certificate")]
     Certificate(#[source] rustls::Error),
@@ -180,8 +183,13 @@ impl Read {
         let key = PrivateKeyDer::from_pem_slice(&self.key)
             .map_err(|source| TlsError::Pem { path: files.key_file.clone(), source })?;
         let chain = certificates(&files.cert_file, &self.certificates)?;
-        let not_after = chain.first().and_then(|first| X509Certificate::from_der(first).ok());
-        let not_after = not_after.map_or(0, |(_, first)| first.validity().not_after.timestamp());
+        let mut not_after = None;
+        for one in &chain {
+            let broken = |_| TlsError::Broken(files.cert_file.clone());
+            let (_, one) = X509Certificate::from_der(one).map_err(broken)?;
+            not_after.get_or_insert(one.validity().not_after.timestamp());
+        }
+        let not_after = not_after.unwrap_or_default();
         let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Certificate)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok((TlsAcceptor::from(Arc::new(config)), not_after))
@@ -191,6 +199,10 @@ impl Read {
 async fn bytes_of(path: &Path) -> Result<Vec<u8>, TlsError> {
     use tokio::io::AsyncReadExt;
     let read = async {
+        // Opening a pipe would wait until somebody writes to it.
+        if !tokio::fs::metadata(path).await?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "is no regular file"));
+        }
         let mut bytes = Vec::new();
         let file = tokio::fs::File::open(path).await?;
         file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).await?;
@@ -210,9 +222,12 @@ pub(super) fn device_certificate(connection: &ServerConnection) -> Option<Arc<De
     let certificate = connection.peer_certificates()?.first()?;
     let (_, read) = X509Certificate::from_der(certificate).ok()?;
     let subject = read.subject();
-    let names = subject.iter_common_name().filter_map(|name| name.as_str().ok());
-    let units = subject.iter_organizational_unit().filter_map(|unit| unit.as_str().ok());
-    let (names, units): (Vec<&str>, Vec<&str>) = (names.collect(), units.collect());
+    // One that cannot be read counts as well: whoever wrote it may have meant another device.
+    let names: Result<Vec<&str>, _> =
+        subject.iter_common_name().map(|name| name.as_str()).collect();
+    let units: Result<Vec<&str>, _> =
+        subject.iter_organizational_unit().map(|unit| unit.as_str()).collect();
+    let (names, units) = (names.ok()?, units.ok()?);
     // With two of one kind it is not for us to choose.
     let ([hostname], [device_group]) = (&names[..], &units[..]) else {
         tracing::debug!(%subject, "a client's certificate names no device");

@@ -59,7 +59,13 @@ impl Identity {
             identity.ready.cancel();
             return Ok(identity);
         }
-        let kept = file.read().unwrap_or_default();
+        let (kept, may_enroll) = match file.read() {
+            Ok(kept) => (kept.unwrap_or_default(), true),
+            Err(error) => {
+                warn!(%error, "this device's credential is there and cannot be read: give it to the worker's user");
+                (Credentials::default(), false)
+            }
+        };
         let hostname = &config.hostname;
         let has_certificate = config.manager_tls.certificate.is_some();
         identity.asked_as = match (&config.manager_credentials, &kept.accepted) {
@@ -78,7 +84,7 @@ impl Identity {
         let is_done = |token: &Secret<String>| {
             kept.accepted.as_ref().is_some_and(|accepted| accepted.is_for(hostname, token))
         };
-        let enrollment = enrollment.filter(|token| !is_done(token));
+        let enrollment = enrollment.filter(|token| may_enroll && !is_done(token));
         if enrollment.is_none() || kept.accepted.is_some() || has_certificate {
             identity.ready.cancel();
         }

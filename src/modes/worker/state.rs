@@ -13,7 +13,7 @@ use crate::reconcile::Memory;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::fs::{DirBuilder, File, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,10 +42,10 @@ pub enum StateError {
 
 impl StateError {
     /// The kind of the cause.
-    fn kind(&self) -> std::io::ErrorKind {
+    fn kind(&self) -> ErrorKind {
         match self {
             Self::Write { source, .. } => source.kind(),
-            Self::InUse(_) => std::io::ErrorKind::ResourceBusy,
+            Self::InUse(_) => ErrorKind::ResourceBusy,
         }
     }
 
@@ -133,7 +133,7 @@ impl WholeFile {
 
     fn remove(&self) -> Result<(), StateError> {
         match std::fs::remove_file(&self.path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
                 Err(StateError::Write { path: self.path.clone(), source })
             }
             _ => Ok(()),
@@ -144,7 +144,7 @@ impl WholeFile {
     fn read<T>(&self, understand: impl FnOnce(&[u8]) -> Result<T, String>) -> Option<T> {
         let bytes = match std::fs::read(&self.path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
             Err(error) => {
                 warn!(file = %self.path.display(), %error, "state cannot be read");
                 return None;
@@ -221,8 +221,13 @@ impl AcceptedFile {
 pub(super) struct CredentialFile(WholeFile);
 
 impl CredentialFile {
-    pub(super) fn read(&self) -> Option<Credentials> {
-        self.0.read(Credentials::decode)
+    /// None when there is none, or none that can be understood. One that is there and cannot be read
+    /// is an error: it is what lets this device in, and must not be written over.
+    pub(super) fn read(&self) -> std::io::Result<Option<Credentials>> {
+        match File::open(&self.0.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(self.0.read(Credentials::decode)),
+        }
     }
 
     /// When this returns without an error, it is there after a power cut.
@@ -242,7 +247,7 @@ pub(super) struct MemoryFile {
     written: Option<Memory>,
     /// Why it could not be written the last time. A disk stays full for long, and the log may lie
     /// on it as well.
-    told: Option<std::io::ErrorKind>,
+    told: Option<ErrorKind>,
 }
 
 impl MemoryFile {

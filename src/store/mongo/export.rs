@@ -25,7 +25,7 @@ impl Connection {
         let shows_one_moment = found.deployment.has_snapshots;
         let before = if shows_one_moment { None } else { Some(count(&found).await?) };
         let revision = within(OPERATION, reading.revision()).await?;
-        for kind in Kind::ALL {
+        for kind in Kind::EXPORTED {
             reading.send_all(kind, to).await?;
         }
         if shows_one_moment {

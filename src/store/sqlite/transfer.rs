@@ -17,7 +17,7 @@ use tokio::sync::mpsc::Sender;
 
 /// Sends everything. It waits for whoever takes it, and so must not run on the threads that serve.
 pub(super) fn export(db: &Connection, to: &Sender<Exported>) -> Result<Revision, StoreError> {
-    for kind in Kind::ALL {
+    for kind in Kind::EXPORTED {
         // The names alone are put in order: the objects need not fit into memory.
         let query = "SELECT name FROM documents WHERE kind = ? ORDER BY uid, name";
         for name in strings(db, query, [kind.as_str()]).map_err(failed("list names"))? {

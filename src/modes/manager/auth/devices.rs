@@ -101,6 +101,14 @@ impl DeviceClaim {
         }
     }
 
+    /// Until when it can be right, in seconds since 1970.
+    fn not_after(&self) -> u64 {
+        match &self.subject {
+            Subject::Certificate(certificate) => certificate.not_after,
+            _ => u64::MAX,
+        }
+    }
+
     /// Whether it can be answered from memory.
     pub(super) const fn is_remembered(&self) -> bool {
         !matches!(self.subject, Subject::Enrollment(..))
@@ -114,19 +122,21 @@ impl DeviceClaim {
                     return Ok(LookedUp::Unknown);
                 };
                 let is_theirs = found.token.as_ref().is_some_and(|token| equal(token, digest));
-                LookedUp::of(is_theirs, || {
-                    Principal::of_device(found.hostname, &found.device_group)
-                })
+                let left = found.revoked.into_keys().collect();
+                let principal = || Principal::of_device(found.hostname, &found.device_group, left);
+                LookedUp::of(is_theirs, principal)
             }
             Subject::Certificate(certificate) => {
                 let device = &certificate.device;
                 let found: Option<DeviceCredential> = store.find(device.hostname.as_str()).await?;
-                let revoked_at = found.and_then(|found| found.revoked_at);
+                let group = &device.device_group;
+                let revoked_at = found.as_ref().and_then(|found| found.revoked_from(group));
                 let is_revoked = revoked_at.is_some_and(|revoked| device.not_before <= revoked);
                 let is_valid =
                     unix_seconds().cast_unsigned() <= certificate.not_after && !is_revoked;
-                let principal =
-                    || Principal::of_device(device.hostname.clone(), &device.device_group);
+                let left = found.map(|found| found.revoked.into_keys().collect());
+                let left = left.unwrap_or_default();
+                let principal = || Principal::of_device(device.hostname.clone(), group, left);
                 LookedUp::of(is_valid, principal)
             }
             Subject::Enrollment(id, digest) => {
@@ -166,10 +176,17 @@ pub(super) struct Known {
     /// The count of changes before it was looked up.
     seen: u64,
     checked: Instant,
+    /// Until when it counts at all, in seconds since 1970.
+    not_after: u64,
     is_checked_again: AtomicBool,
 }
 
 impl Known {
+    /// Whether its certificate has ended, which no handshake of an open connection tells.
+    fn has_ended(&self) -> bool {
+        self.not_after != u64::MAX && unix_seconds().cast_unsigned() > self.not_after
+    }
+
     /// Whether it is time to look it up again; true once.
     fn is_to_be_checked(&self) -> bool {
         self.checked.elapsed() >= CHECKED_AGAIN
@@ -236,6 +253,7 @@ impl Devices {
 
     pub(super) fn recall(&self, tag: &Tag) -> Memory {
         match self.known.get(tag) {
+            Some(known) if known.has_ended() => Memory::Wrong,
             Some(known) if known.checked.elapsed() < REMEMBERED && self.is_true(&known) => {
                 Memory::Right(known.principal.clone(), known.is_to_be_checked())
             }
@@ -249,7 +267,8 @@ impl Devices {
 
     /// Whose it was when it was looked up last, if nothing was heard of them since.
     pub(super) fn last(&self, tag: &Tag) -> Option<Principal> {
-        self.known.get(tag).filter(|known| self.is_true(known)).map(|known| known.principal.clone())
+        let known = self.known.get(tag)?;
+        (self.is_true(&known) && !known.has_ended()).then(|| known.principal.clone())
     }
 
     /// Remembers a right claim. False when it was overtaken.
@@ -262,6 +281,7 @@ impl Devices {
                 place,
                 seen,
                 checked: Instant::now(),
+                not_after: claim.not_after(),
                 is_checked_again: AtomicBool::new(false),
             };
             self.known.insert(claim.tag, Arc::new(known));

@@ -50,6 +50,8 @@ use tokio::time::Instant;
 const MAX_SEARCHES: usize = 8;
 /// Half of the connections with which the embedded store reads.
 const MAX_READS: usize = 2;
+/// Devices that are looked up at once: one record each, which takes a fraction of a millisecond.
+const MAX_DEVICE_READS: usize = 8;
 /// How often a look is repeated because users change meanwhile; each round that fails is one in
 /// which an admin changed somebody.
 const MAX_ROUNDS: usize = 5;
@@ -178,7 +180,7 @@ impl Authenticator {
             searches: Semaphore::new(1),
             waiting_searches: Semaphore::new(MAX_SEARCHES),
             reads: Semaphore::new(MAX_READS),
-            device_reads: Semaphore::new(MAX_READS),
+            device_reads: Semaphore::new(MAX_DEVICE_READS),
             running: Mutex::default(),
             changed: Notify::new(),
             store,
@@ -222,7 +224,7 @@ impl Authenticator {
     /// device of its own record, for a user of any user or user group.
     pub(super) fn changed(&self, who: &Principal) -> Notified<'_> {
         match who.device() {
-            Some((hostname, _)) => self.devices.next_change(hostname.as_str()),
+            Some(hostname) => self.devices.next_change(hostname.as_str()),
             None => self.changed.notified(),
         }
     }
@@ -364,7 +366,7 @@ impl Authenticator {
             let is_wanted = || send.receiver_count() > 1 || begun.elapsed() > GIVEN_UP_EARLY;
             let verified = match &claim {
                 Claim::User(claim) => here.examine(claim, address, is_wanted).await,
-                Claim::Device(claim) => here.look_up_device(claim).await,
+                Claim::Device(claim) => here.look_up_device(claim, is_wanted).await,
             };
             let verified = verified.map_err(Arc::new);
             // Off the list first: whoever comes now finds memory up to date.
@@ -376,11 +378,19 @@ impl Authenticator {
 
     /// Looks a device up. Nobody guesses its token, so wrong ones are not counted: whoever stands
     /// behind one address with it could keep it out by its name.
-    async fn look_up_device(&self, claim: &DeviceClaim) -> Result<Principal, Denied> {
+    async fn look_up_device(
+        &self,
+        claim: &DeviceClaim,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<Principal, Denied> {
         for _ in 0..MAX_ROUNDS {
             let seen = self.devices.seen(claim.name());
             let looked_up = {
                 let _turn = self.device_reads.acquire().await;
+                // Whoever gave up in the queue leaves it to those who did not.
+                if !is_wanted() && self.devices.last(&claim.tag).is_none() {
+                    return Err(Denied::Busy);
+                }
                 claim.look_up(&*self.store).await
             };
             let looked_up = match looked_up {

@@ -64,7 +64,12 @@ enum Who {
     /// Somebody with rights.
     User(Rights),
     /// A device, which may check in and report, and nothing else.
-    Device { hostname: DeviceName, device_group: String },
+    Device {
+        hostname: DeviceName,
+        device_group: String,
+        /// Groups that it was shut out of, whose device it is no more.
+        left: Vec<String>,
+    },
     /// Somebody with an enrollment token, which is good for that alone.
     Enrolling(EnrollmentId),
 }
@@ -82,9 +87,9 @@ impl Principal {
     }
 
     /// A device with credentials of its own. No stored user has a name with a colon.
-    pub(super) fn of_device(hostname: DeviceName, device_group: &str) -> Self {
+    pub(super) fn of_device(hostname: DeviceName, device_group: &str, left: Vec<String>) -> Self {
         let name = format!("device:{}", hostname.as_str());
-        Self::new(name, Who::Device { hostname, device_group: device_group.to_owned() })
+        Self::new(name, Who::Device { hostname, device_group: device_group.to_owned(), left })
     }
 
     /// Whoever holds an enrollment token.
@@ -128,18 +133,28 @@ impl Principal {
     pub(in super::super) fn may_report(&self, of: &str, group: &str) -> bool {
         match &self.0.who {
             Who::User(rights) => rights.allow(Granted::DeviceGroup, group, Access::Read),
-            Who::Device { hostname, device_group } => {
+            Who::Device { hostname, device_group, .. } => {
                 hostname.as_str() == of && device_group == group
             }
             Who::Enrolling(_) => false,
         }
     }
 
-    /// The device that it is, and its group.
-    pub(in super::super) fn device(&self) -> Option<(&DeviceName, &str)> {
+    /// The device that it is.
+    pub(in super::super) fn device(&self) -> Option<&DeviceName> {
         match &self.0.who {
-            Who::Device { hostname, device_group } => Some((hostname, device_group)),
+            Who::Device { hostname, .. } => Some(hostname),
             _ => None,
+        }
+    }
+
+    /// The groups that a device may have been in of which it reports; none when it may be any.
+    pub(in super::super) fn may_leave(&self) -> Option<Vec<String>> {
+        match &self.0.who {
+            Who::Device { device_group, left, .. } => {
+                Some([device_group].into_iter().chain(left).cloned().collect())
+            }
+            _ => self.readable(Granted::DeviceGroup),
         }
     }
 
