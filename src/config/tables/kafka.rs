@@ -36,7 +36,7 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::OneOf(&SASL_MECHANISMS),
         fallback: Fallback::Value("PLAIN"),
         secret: false,
-        help: "How the worker or reporter authenticates when the security protocol is one of SASL.",
+        help: "How the worker or reporter authenticates when the security protocol is one of SASL; GSSAPI only in builds with the feature `kerberos`.",
     },
     Key {
         name: "kafka_sasl_plain_username",
@@ -103,7 +103,7 @@ pub(super) const KEYS: &[Key] = &[
         kind: Kind::Text,
         fallback: Fallback::Value("kafka"),
         secret: false,
-        help: "The Kerberos service of the Kafka servers, for GSSAPI.",
+        help: "The Kerberos service of the Kafka servers, for GSSAPI, in builds with the feature `kerberos`.",
     },
     Key {
         name: "kafka_sasl_kerberos_domain_name",

@@ -182,7 +182,7 @@ const KEYS: &[Key] = &[
         kind: Kind::Bool,
         fallback: Fallback::Value("false"),
         secret: false,
-        help: "Accepted from earlier configurations and without effect: reporting never stops a workload.",
+        help: "Accepted from earlier configurations and without effect: reporting never stops an app.",
     },
     Key {
         name: "data_dir",

@@ -47,7 +47,8 @@ pub(super) enum DeviceGroups {
 /// Create a device group
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A device belongs to the group when its worker is started with DEVICE_GROUP set to the name.")]
+A device belongs to the group when its worker is started with DEVICE_GROUP set to the name. An
+enrolled device also needs an enrollment of that group: see `nebula ctl device-groups enroll`.")]
 pub(super) struct Create {
     /// The device group's name
     #[arg(value_parser = flags::name)]

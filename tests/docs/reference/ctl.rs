@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 const WORDS: &str = "\
 Data goes to standard output, everything else to standard error. With `-o json` a command prints the API's reply as it came. A
-failure prints `error: ...` with its causes and a hint. What exit codes mean: [](exit-codes.md).
+failure prints `error: ...` with its causes and a hint. What exit codes mean: [Exit codes](exit-codes.md).
 
 `nebula ctl COMMAND --help` shows the same in a terminal; `nebula ctl man` writes manual pages, `nebula ctl completions` prints what a
 shell completes words by.";

@@ -15,7 +15,7 @@ pub(crate) const INSIDE: &str = "--metrics";
 const WORDS: &str = "\
 Every mode answers `GET /metrics` in the OpenMetrics text form that Prometheus reads, without credentials: the manager on its own port, the
 reporter where `listen` says (`127.0.0.1:9180`), the worker at the socket `worker.sock` in its data folder, for its device alone. What to watch:
-[](../guides/monitoring.md).
+[Monitoring](../guides/monitoring.md).
 
 A name stays as it is, and labels are only added. A metric with labels has a line for each combination that there was something to count
 of.";
