@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{AttributeTypeAndValue, FromDer, X509Certificate};
 
 /// How often the files are looked at. Certificates are renewed days before they end.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -224,9 +224,9 @@ pub(super) fn device_certificate(connection: &ServerConnection) -> Option<Arc<De
     let subject = read.subject();
     // One that cannot be read counts as well: whoever wrote it may have meant another device.
     let names: Result<Vec<&str>, _> =
-        subject.iter_common_name().map(|name| name.as_str()).collect();
+        subject.iter_common_name().map(AttributeTypeAndValue::as_str).collect();
     let units: Result<Vec<&str>, _> =
-        subject.iter_organizational_unit().map(|unit| unit.as_str()).collect();
+        subject.iter_organizational_unit().map(AttributeTypeAndValue::as_str).collect();
     let (names, units) = (names.ok()?, units.ok()?);
     // With two of one kind it is not for us to choose.
     let ([hostname], [device_group]) = (&names[..], &units[..]) else {
