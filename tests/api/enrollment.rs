@@ -337,17 +337,15 @@ async fn exchange_that_was_overtaken_by_a_revocation_lets_nobody_in() {
         assert!(half.admit(admitted(hostname, seen)));
         store.create(half, &Author::elsewhere()).await.unwrap();
         // Straight to the record, so that the enrollment is not ended with it.
-        match store.find::<DeviceCredential>(hostname).await.unwrap() {
-            Some(mut known) => {
-                known.revoke(&["shop".to_owned()], 1_000_000);
-                store.update(known, seen, &Author::elsewhere()).await.unwrap();
-            }
-            None => {
-                let mut new =
-                    DeviceCredential::new(DeviceName::new(hostname).unwrap(), "shop".to_owned());
-                new.revoke(&["shop".to_owned()], 1_000_000);
-                store.create(new, &Author::elsewhere()).await.unwrap();
-            }
+        let shop = ["shop".to_owned()];
+        if let Some(mut known) = store.find::<DeviceCredential>(hostname).await.unwrap() {
+            known.revoke(&shop, 1_000_000);
+            store.update(known, seen, &Author::elsewhere()).await.unwrap();
+        } else {
+            let name = DeviceName::new(hostname).unwrap();
+            let mut new = DeviceCredential::new(name, "shop".to_owned());
+            new.revoke(&shop, 1_000_000);
+            store.create(new, &Author::elsewhere()).await.unwrap();
         }
         assert_eq!(exchange(&manager, &bearer(&token), hostname).await, refused(), "{hostname}");
         assert_eq!(checks_in(&manager, &bearer(&device_token(hostname)), "shop").await, 401);
