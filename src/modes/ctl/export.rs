@@ -16,10 +16,10 @@ use tempfile::NamedTempFile;
 /// Write everything that is declared into a file, to be imported elsewhere
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Apps, cron jobs, device groups, users and user groups, as they are at one moment: a JSON object a
-line, each with its uid. Hashes and the values of variables are in it, so only you can read the
-file. Nothing is changed, in the original's database as well. Import it with `nebula ctl import`;
-docs/migration.md tells the way from the original.")]
+Apps, cron jobs, device groups, users, user groups and what lets devices in, as they are at one
+moment: a JSON object a line, each with its uid. Hashes and the values of variables are in it, so
+only you can read the file. Nothing is changed, in the original's database as well. Import it with
+`nebula ctl import`; docs/migration.md tells the way from the original.")]
 pub(super) struct Export {
     /// Where to write it [default: stdout]
     #[arg(value_hint = ValueHint::FilePath)]

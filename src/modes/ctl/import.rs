@@ -287,7 +287,7 @@ fn finish(output: &Output, is_dry_run: bool, counts: &Counts) -> Result<(), Fail
     let count = |kind, way: &str| counts.get(&kind).and_then(|ways| ways.get(way)).copied();
     let ways = |kind| WAYS.map(|way| (way.to_owned(), json!(count(kind, way).unwrap_or(0))));
     let kinds =
-        Kind::ALL.map(|kind| (kind.as_str().to_owned(), Value::from(Map::from_iter(ways(kind)))));
+        Kind::EXPORTED.map(|kind| (kind.as_str().to_owned(), Value::from(Map::from_iter(ways(kind)))));
     let told = json!({ "dry_run": is_dry_run, "objects": Map::from_iter(kinds) });
     let reply = Reply { bytes: told.to_string().into_bytes(), content: () };
     output.reply(&reply, |()| {
@@ -295,7 +295,7 @@ fn finish(output: &Output, is_dry_run: bool, counts: &Counts) -> Result<(), Fail
             let ways = WAYS.map(|way| count(kind, way).unwrap_or(0).to_string());
             [vec![format!("{}s", kind.as_str().replace('_', " "))], ways.to_vec()].concat()
         };
-        table(&["KIND", "ADDED", "EQUAL", "REPLACED", "SKIPPED"], Kind::ALL.map(row).to_vec())
+        table(&["KIND", "ADDED", "EQUAL", "REPLACED", "SKIPPED"], Kind::EXPORTED.map(row).to_vec())
     })?;
     if is_dry_run && output.is_table() {
         say("nothing was written");
