@@ -286,8 +286,8 @@ fn finish(output: &Output, is_dry_run: bool, counts: &Counts) -> Result<(), Fail
     const WAYS: [&str; 4] = ["added", "equal", "replaced", "skipped"];
     let count = |kind, way: &str| counts.get(&kind).and_then(|ways| ways.get(way)).copied();
     let ways = |kind| WAYS.map(|way| (way.to_owned(), json!(count(kind, way).unwrap_or(0))));
-    let kinds =
-        Kind::EXPORTED.map(|kind| (kind.as_str().to_owned(), Value::from(Map::from_iter(ways(kind)))));
+    let kinds = Kind::EXPORTED
+        .map(|kind| (kind.as_str().to_owned(), Value::from(Map::from_iter(ways(kind)))));
     let told = json!({ "dry_run": is_dry_run, "objects": Map::from_iter(kinds) });
     let reply = Reply { bytes: told.to_string().into_bytes(), content: () };
     output.reply(&reply, |()| {
