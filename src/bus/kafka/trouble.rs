@@ -58,6 +58,8 @@ impl Trouble {
         }
         // Of a server that is away it tells several codes in turn.
         let kind = match error.rdkafka_error_code() {
+            // It tells this one in two ways, with two codes, as the handshake ends sooner or later.
+            _ if reason.contains("certificate verify failed") => "certificate".to_owned(),
             Some(
                 Code::AllBrokersDown
                 | Code::BrokerTransportFailure
