@@ -150,8 +150,8 @@ async fn is_anothers(
     hostname: &str,
     group: &str,
 ) -> Result<bool, Refusal> {
-    if known.is_some_and(|known| known.token.is_some()) {
-        return Ok(known.is_some_and(|known| known.device_group != group));
+    if let Some(enrolled) = known.filter(|known| known.token.is_some()) {
+        return Ok(enrolled.device_group != group);
     }
     let heard = manager.reports.store().device(hostname).await?;
     let was_shut_out = |group: &str| known.is_some_and(|known| known.revoked.contains_key(group));
