@@ -10,7 +10,7 @@ use super::batch::{Batch, Message};
 use super::consumer::{Consumer, Context};
 use super::metrics::Metrics;
 use super::write::{Collected, Writer};
-use crate::store::reports::ReportStore;
+use crate::store::reports::MongoReports;
 use futures_util::{FutureExt, StreamExt};
 use rdkafka::Message as _;
 use rdkafka::consumer::{CommitMode, Consumer as _, MessageStream};
@@ -38,7 +38,7 @@ const LEAVE: Duration = Duration::from_secs(5);
 /// Reads until `shutdown`, has what was collected written, and leaves the group.
 pub(super) async fn consume(
     consumer: Arc<Consumer>,
-    store: Arc<dyn ReportStore>,
+    store: Arc<MongoReports>,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> Result<(), ReporterError> {

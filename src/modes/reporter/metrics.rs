@@ -2,7 +2,7 @@
 
 use crate::monitoring::{Monitored, metrics_text, process_registry};
 use crate::store::StoreError;
-use crate::store::reports::ReportStore;
+use crate::store::reports::{MongoReports, ReportStore};
 use async_trait::async_trait;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -179,14 +179,14 @@ impl Metrics {
 
 /// What other programs see of the reporter.
 pub(super) struct Watch {
-    store: Arc<dyn ReportStore>,
+    store: Arc<MongoReports>,
     metrics: Arc<Metrics>,
     /// What the store last said.
     said: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
 
 impl Watch {
-    pub(super) fn new(store: Arc<dyn ReportStore>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(store: Arc<MongoReports>, metrics: Arc<Metrics>) -> Self {
         Self { store, metrics, said: tokio::sync::Mutex::default() }
     }
 

@@ -23,7 +23,7 @@ use crate::bus::KafkaConfigError;
 use crate::monitoring::{self, Place};
 use crate::store::MongoSettings;
 use crate::store::OpenError;
-use crate::store::reports::{MongoReports, ReportStore, Retention};
+use crate::store::reports::{MongoReports, Retention};
 use metrics::{Metrics, Watch};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub enum ReporterError {
 #[derive(Debug)]
 pub struct Dependencies {
     /// Where reports are kept.
-    pub store: Arc<dyn ReportStore>,
+    pub store: Arc<MongoReports>,
 }
 
 /// Where a reporter of this configuration is asked how it is.
@@ -62,7 +62,7 @@ pub fn place(config: &Config) -> Place {
 }
 
 /// The store of the configuration. It need not be in reach yet.
-pub fn open_store(config: &Config) -> Result<Arc<dyn ReportStore>, OpenError> {
+pub fn open_store(config: &Config) -> Result<Arc<MongoReports>, OpenError> {
     let settings = MongoSettings::from(config.mongo.clone());
     settings.check()?;
     // It is the reporter's word that counts, whoever else uses the database.

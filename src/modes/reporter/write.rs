@@ -3,12 +3,16 @@
 //! Within a batch what cannot be written is tried again for ever, in smaller parts: a store that is
 //! slow keeps a part of a batch in time, and one that is away is asked with waits that grow. In their
 //! order, for of a device's reports the last one is what the inventory shows.
+//!
+//! The inventory follows the reports: at once when no more of them come, else once a second with what
+//! came last of each device, for a device that has much to tell need not be written as often. Only
+//! then is it said how far was read, so that whoever reads on after a kill brings it up to date.
 
-use super::batch::{Batch, Poison, Sorted};
+use super::batch::{Batch, Poison, ReadUpTo, Sorted};
 use super::consumer::{Consumer, store_offsets};
 use super::metrics::Metrics;
 use crate::clock::unix_ms;
-use crate::store::reports::{ReportStore, SetAside};
+use crate::store::reports::{MongoReports, SetAside, Unheard};
 use crate::store::{Cause, StoreError};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -16,12 +20,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// The first wait for a store that does not answer, which doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest: what waits in Kafka is to be shown soon after the store is back.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How far the inventory may be behind the reports while they come without end.
+const FOLLOWS_AFTER: Duration = Duration::from_secs(1);
+/// For how long no report comes until it follows at once.
+const QUIET: Duration = Duration::from_millis(20);
+/// It follows when so many devices were heard of, which are in memory until then.
+const MAX_UNHEARD: usize = 5_000;
 /// How often messages that are no reports are told of, for each kind.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
@@ -49,8 +59,13 @@ fn sort(batch: &Arc<Batch>, range: Range<usize>) -> JoinHandle<Sorted> {
 /// What writes batches.
 pub(super) struct Writer {
     consumer: Arc<Consumer>,
-    store: Arc<dyn ReportStore>,
+    store: Arc<MongoReports>,
     metrics: Arc<Metrics>,
+    /// What the inventory does not show yet, and since when.
+    unheard: Unheard,
+    behind_since: Option<Instant>,
+    /// How far was read by then.
+    read: HashMap<i32, ReadUpTo>,
     /// When each kind of poison was told last, and how many came since.
     told: HashMap<&'static str, (Instant, u64)>,
 }
@@ -58,29 +73,73 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         consumer: Arc<Consumer>,
-        store: Arc<dyn ReportStore>,
+        store: Arc<MongoReports>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { consumer, store, metrics, told: HashMap::new() }
+        Self {
+            consumer,
+            store,
+            metrics,
+            unheard: Unheard::default(),
+            behind_since: None,
+            read: HashMap::new(),
+            told: HashMap::new(),
+        }
     }
 
     /// Writes until there is nothing more to come.
     pub(super) async fn run(mut self, mut batches: mpsc::Receiver<Collected>) {
-        while let Some(collected) = batches.recv().await {
-            let batch = Arc::clone(&collected.batch);
-            let begun = Instant::now();
-            self.write(collected).await;
-            self.metrics.written(begun.elapsed(), batch.bytes());
-            store_offsets(&self.consumer, batch.read());
+        loop {
+            let next = match self.behind_since {
+                None => Ok(batches.recv().await),
+                Some(since) if self.is_far_behind(since) => Err(()),
+                Some(_) => timeout(QUIET, batches.recv()).await.map_err(drop),
+            };
+            match next {
+                Ok(Some(collected)) => {
+                    let batch = Arc::clone(&collected.batch);
+                    let begun = Instant::now();
+                    self.write(collected).await;
+                    self.metrics.written(begun.elapsed(), batch.bytes());
+                    self.read.extend(batch.read());
+                    self.behind_since.get_or_insert(begun);
+                }
+                Ok(None) => return self.follow().await,
+                Err(()) => self.follow().await,
+            }
         }
+    }
+
+    fn is_far_behind(&self, since: Instant) -> bool {
+        since.elapsed() >= FOLLOWS_AFTER || self.unheard.len() >= MAX_UNHEARD
+    }
+
+    /// Brings the inventory up to date, and then says how far was read.
+    async fn follow(&mut self) {
+        let mut pace = Pace::new(MAX_UNHEARD);
+        while !self.unheard.is_empty() {
+            let tried = self.unheard.len().min(pace.size);
+            match self.store.hear(&mut self.unheard, tried).await {
+                Ok(()) => {
+                    self.metrics.store_answers();
+                    pace.goes_on();
+                }
+                Err(error) => {
+                    self.metrics.store_fails(&error);
+                    pace.stumbles(tried).await;
+                }
+            }
+        }
+        self.behind_since = None;
+        store_offsets(&self.consumer, &std::mem::take(&mut self.read));
     }
 
     async fn write(&mut self, collected: Collected) {
         let Collected { batch, sorted } = collected;
-        let (mut begin, mut size, mut wait) = (0, batch.len(), FIRST_WAIT);
+        let (mut begin, mut pace) = (0, Pace::new(batch.len()));
         let mut sorting = Some(sorted);
         while begin < batch.len() {
-            let range = begin..batch.len().min(begin + size);
+            let range = begin..batch.len().min(begin + pace.size);
             let sorted = sorting.take().unwrap_or_else(|| sort(&batch, range.clone()));
             let kept = match read(sorted, &range).await {
                 Ok(sorted) => self.keep(&batch, sorted).await,
@@ -89,12 +148,12 @@ impl Writer {
             match kept {
                 Ok(()) => {
                     self.metrics.store_answers();
-                    (begin, size, wait) = (range.end, size.saturating_mul(2), FIRST_WAIT);
+                    begin = range.end;
+                    pace.goes_on();
                 }
                 Err(error) => {
                     self.metrics.store_fails(&error);
-                    sleep(wait.mul_f64(rand::random_range(0.5..=1.0))).await;
-                    (size, wait) = ((range.len() / 2).max(1), (wait * 2).min(LONGEST_WAIT));
+                    pace.stumbles(range.len()).await;
                 }
             }
         }
@@ -106,7 +165,8 @@ impl Writer {
         if reports.is_empty() {
             return Ok(());
         }
-        let added = self.store.add(reports).await?;
+        let (added, unheard) = self.store.keep(&reports).await?;
+        self.unheard.take_in_all(unheard);
         self.metrics.added(added.added, added.known);
         let refused = added.refused.into_iter().filter_map(|(index, reason)| {
             Some((Poison { kind: "refused", reason }, *places.get(index)?))
@@ -159,6 +219,28 @@ impl Writer {
             count,
             "a message that is no report was set aside"
         );
+    }
+}
+
+/// How much is asked of the store at once, and how long it is left alone after it failed.
+struct Pace {
+    size: usize,
+    wait: Duration,
+}
+
+impl Pace {
+    const fn new(size: usize) -> Self {
+        Self { size, wait: FIRST_WAIT }
+    }
+
+    fn goes_on(&mut self) {
+        *self = Self::new(self.size.saturating_mul(2));
+    }
+
+    /// Waits, after so many were asked for.
+    async fn stumbles(&mut self, tried: usize) {
+        sleep(self.wait.mul_f64(rand::random_range(0.5..=1.0))).await;
+        *self = Self { size: (tried / 2).max(1), wait: (self.wait * 2).min(LONGEST_WAIT) };
     }
 }
 

@@ -154,7 +154,7 @@ pub trait ReportStore: std::fmt::Debug + Send + Sync {
 
 /// What a report says of its device.
 #[derive(Debug, Clone)]
-struct Heard {
+pub struct Heard {
     device: Device,
     /// The report was kept before: what is known by now may be newer, even of a worker that has
     /// begun anew since.
@@ -184,26 +184,65 @@ impl Heard {
             || (self.is_known && self.device.last_seen < known.last_seen)
     }
 
-    /// The newest of each device, of reports in the order in which they came.
-    fn newest(all: impl Iterator<Item = Self>) -> Vec<Self> {
-        let mut newest: BTreeMap<String, Self> = BTreeMap::new();
-        for heard in all {
-            match newest.entry(heard.device.hostname.clone()) {
-                Entry::Vacant(entry) => {
-                    entry.insert(heard);
-                }
-                Entry::Occupied(mut entry) => {
-                    let known = entry.get_mut();
-                    if heard.is_older_than(&known.device) {
-                        known.device.last_seen = known.device.last_seen.max(heard.device.last_seen);
-                        known.device.away_at = known.device.away_at.max(heard.device.away_at);
-                    } else {
-                        *known = heard;
-                    }
+}
+
+/// What was heard of devices and is not in the inventory yet: of each what is newest, by hostname.
+#[derive(Debug, Default)]
+pub struct Unheard(BTreeMap<String, Heard>);
+
+impl Unheard {
+    /// Takes in what a report says that came after those which were taken in.
+    fn take_in(&mut self, heard: Heard) {
+        match self.0.entry(heard.device.hostname.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(heard);
+            }
+            Entry::Occupied(mut entry) => {
+                let known = entry.get_mut();
+                if heard.is_older_than(&known.device) {
+                    known.device.last_seen = known.device.last_seen.max(heard.device.last_seen);
+                    known.device.away_at = known.device.away_at.max(heard.device.away_at);
+                } else {
+                    *known = heard;
                 }
             }
         }
-        newest.into_values().collect()
+    }
+
+    /// Takes in what was heard after all this.
+    pub fn take_in_all(&mut self, later: Self) {
+        for heard in later.0.into_values() {
+            self.take_in(heard);
+        }
+    }
+
+    /// So many devices at most, always the same until they are forgotten.
+    fn first(&self, most: usize) -> Vec<&Heard> {
+        self.0.values().take(most).collect()
+    }
+
+    fn forget_first(&mut self, count: usize) {
+        for _ in 0..count {
+            self.0.pop_first();
+        }
+    }
+
+    /// Whether the inventory is up to date.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Of how many devices something was heard.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl FromIterator<Heard> for Unheard {
+    fn from_iter<I: IntoIterator<Item = Heard>>(all: I) -> Self {
+        let mut unheard = Self::default();
+        all.into_iter().for_each(|heard| unheard.take_in(heard));
+        unheard
     }
 }
 

@@ -1,9 +1,9 @@
-//! Adding reports: one insert of all, then one update of the inventory. This is the whole work of a
-//! reporter, and is measured as such.
+//! Adding reports: one insert of all, then one update of the inventory, which may be for many inserts.
+//! This is the whole work of a reporter, and is measured as such.
 
 use super::super::{
     Added, Foreign, Heard, MAX_DEVICE_BYTES, MAX_PAYLOAD_BYTES, NewReport, Retention, Scope,
-    SetAside, without_details,
+    SetAside, Unheard, without_details,
 };
 use super::query::{signed, to_device};
 use super::{DEVICES, REPORTS, SET_ASIDE, bson, prepare};
@@ -34,36 +34,35 @@ const MAX_COMMAND_BYTES: usize = 8 << 20;
 /// A device's first two reports may come by two reporters at once: one of them meets the other's.
 const ATTEMPTS: usize = 3;
 
-/// Adds reports and brings the inventory up to date: in two parts at once, so that the one is
-/// written while the other is made ready. All of a device are in one part, in their order.
-pub(super) async fn add(
+/// Keeps reports, in two parts at once, so that the one is written while the other is made ready. All
+/// of a device are in one part, in their order. What they say of their devices is for the inventory.
+pub(super) async fn keep(
     database: &Prepared,
     retention: Retention,
     reports: &[NewReport],
-    foreign: &Foreign,
-) -> Result<Added, StoreError> {
+) -> Result<(Added, Unheard), StoreError> {
     let hasher = RandomState::new();
     let (one, other): (Vec<_>, Vec<_>) = (reports.iter().enumerate())
         .partition(|(_, new)| hasher.hash_one(&new.report.hostname) % 2 == 0);
     let (one, other) = tokio::join!(
-        add_part(database, retention, &one, foreign),
-        add_part(database, retention, &other, foreign)
+        keep_part(database, retention, &one),
+        keep_part(database, retention, &other)
     );
-    let (mut all, other) = (one?, other?);
+    let ((mut all, mut unheard), (other, others)) = (one?, other?);
     all.added += other.added;
     all.known += other.known;
     all.refused.extend(other.refused);
     all.refused.sort_by_key(|(place, _)| *place);
-    Ok(all)
+    unheard.take_in_all(others);
+    Ok((all, unheard))
 }
 
-/// Adds reports, each with its place among all.
-async fn add_part(
+/// Keeps reports, each with its place among all.
+async fn keep_part(
     database: &Prepared,
     retention: Retention,
     reports: &[(usize, &NewReport)],
-    foreign: &Foreign,
-) -> Result<Added, StoreError> {
+) -> Result<(Added, Unheard), StoreError> {
     let now = DateTime::now();
     let mut refused = Vec::new();
     let (mut documents, mut written) = (Vec::new(), Vec::new());
@@ -84,10 +83,9 @@ async fn add_part(
     let never: HashSet<usize> = outcome.refused.iter().map(|(index, _)| *index).collect();
     refused.extend(outcome.refused.into_iter().map(|(index, reason)| (written[index].0, reason)));
     let kept = written.iter().enumerate().filter(|(index, _)| !never.contains(index));
-    let heard = kept.map(|(index, (_, new))| Heard::of(new, known.contains(&index)));
-    update_devices(database, &Heard::newest(heard), foreign).await?;
+    let unheard = kept.map(|(index, (_, new))| Heard::of(new, known.contains(&index))).collect();
     let added = reports.len() - known.len() - refused.len();
-    Ok(Added { added: added as u64, known: known.len() as u64, refused })
+    Ok((Added { added: added as u64, known: known.len() as u64, refused }, unheard))
 }
 
 /// Keeps what is no report.
@@ -202,10 +200,24 @@ fn errors_of_documents(error: &Error) -> Option<&[IndexedWriteError]> {
     is_of_documents.then_some(errors)
 }
 
-/// Brings the inventory up to date, by few commands of many statements.
+/// Brings the inventory up to date, in two parts at once.
+pub(super) async fn hear(
+    database: &Prepared,
+    heard: &[&Heard],
+    foreign: &Foreign,
+) -> Result<(), StoreError> {
+    let (one, other) = heard.split_at(heard.len() / 2);
+    let (one, other) = tokio::join!(
+        update_devices(database, one, foreign),
+        update_devices(database, other, foreign)
+    );
+    one.and(other)
+}
+
+/// Brings devices up to date, by few commands of many statements.
 async fn update_devices(
     database: &Prepared,
-    heard: &[Heard],
+    heard: &[&Heard],
     foreign: &Foreign,
 ) -> Result<(), StoreError> {
     let mut changed = 0;
@@ -228,13 +240,13 @@ async fn update_devices(
 /// Tells of devices that stayed where they are.
 async fn tell_of_foreign(
     database: &Prepared,
-    heard: &[Heard],
+    heard: &[&Heard],
     foreign: &Foreign,
 ) -> Result<(), StoreError> {
     let failed = failed("read devices");
     let bounded = heard.iter().filter(|heard| matches!(*heard.may_leave, Scope::Groups(_)));
     let by_name: HashMap<&str, &Heard> =
-        bounded.map(|heard| (&*heard.device.hostname, heard)).collect();
+        bounded.map(|heard| (&*heard.device.hostname, *heard)).collect();
     if by_name.is_empty() {
         return Ok(());
     }

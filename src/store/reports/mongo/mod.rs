@@ -15,7 +15,7 @@ mod prepare;
 mod query;
 mod rollout;
 
-use super::{Added, Foreign, NewReport, ReportPage, ReportStore, Retention, Scope, SetAside};
+use super::{Added, Foreign, NewReport, ReportPage, ReportStore, Retention, Scope, SetAside, Unheard};
 use crate::model::{Declared, Device, DeviceQuery, ReportQuery, Rollout};
 use crate::store::mongo::connection::{Connection, Prepared, failed};
 use crate::store::mongo::within;
@@ -62,6 +62,30 @@ impl MongoReports {
         Self { connection, retention, prepared: Arc::default(), foreign: Foreign::default() }
     }
 
+    /// Keeps reports, all that are new. What they say of their devices is handed back: the inventory is
+    /// brought up to date with it by [`Self::hear`], once for many calls of this one.
+    pub async fn keep(&self, reports: &[NewReport]) -> Result<(Added, Unheard), StoreError> {
+        within("keep reports", async {
+            let database = self.database().await?;
+            add::keep(&database, self.retention, reports).await
+        })
+        .await
+    }
+
+    /// Brings the inventory up to date with what was heard of so many devices at most, and takes them
+    /// out. After an error all are there as before.
+    pub async fn hear(&self, unheard: &mut Unheard, most: usize) -> Result<(), StoreError> {
+        let heard = unheard.first(most);
+        within("bring the inventory up to date", async {
+            let database = self.database().await?;
+            add::hear(&database, &heard, &self.foreign).await
+        })
+        .await?;
+        let done = heard.len();
+        unheard.forget_first(done);
+        Ok(())
+    }
+
     /// The database, with its indexes.
     async fn database(&self) -> Result<Prepared, StoreError> {
         let found = self.connection.as_it_is().await?;
@@ -79,7 +103,9 @@ impl ReportStore for MongoReports {
     async fn add(&self, reports: Vec<NewReport>) -> Result<Added, StoreError> {
         within("keep reports", async {
             let database = self.database().await?;
-            add::add(&database, self.retention, &reports, &self.foreign).await
+            let (added, unheard) = add::keep(&database, self.retention, &reports).await?;
+            add::hear(&database, &unheard.first(usize::MAX), &self.foreign).await?;
+            Ok(added)
         })
         .await
     }

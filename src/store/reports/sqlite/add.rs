@@ -1,7 +1,7 @@
 //! Adding reports: the rows, and the inventory beside them in the same transaction.
 
 use super::super::{
-    Foreign, Heard, MAX_DEVICE_BYTES, MAX_PAYLOAD_BYTES, MAX_REPORT_BYTES, NewReport,
+    Foreign, Heard, MAX_DEVICE_BYTES, MAX_PAYLOAD_BYTES, MAX_REPORT_BYTES, NewReport, Unheard,
     without_details,
 };
 use super::{Added, SetAside};
@@ -64,7 +64,7 @@ pub(super) fn add(
          VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
     )?;
     let now = unix_ms();
-    let (mut added, mut heard) = (Added::default(), Vec::new());
+    let (mut added, mut unheard) = (Added::default(), Unheard::default());
     for (place, row) in rows.iter().enumerate() {
         let body = match &row.body {
             Ok(body) => body,
@@ -81,10 +81,10 @@ pub(super) fn add(
         } else {
             added.added += 1;
         }
-        heard.push(Heard { is_known: written == 0, ..row.heard.clone() });
+        unheard.take_in(Heard { is_known: written == 0, ..row.heard.clone() });
     }
-    for heard in Heard::newest(heard.into_iter()) {
-        update_device(db, &heard, foreign)?;
+    for heard in unheard.first(usize::MAX) {
+        update_device(db, heard, foreign)?;
     }
     Ok(added)
 }
