@@ -12,7 +12,7 @@ use super::batch::{Batch, Poison, ReadUpTo, Sorted};
 use super::consumer::{Consumer, store_offsets};
 use super::metrics::Metrics;
 use crate::clock::unix_ms;
-use crate::store::reports::{MongoReports, SetAside, Unheard};
+use crate::store::reports::{MongoReports, ReportStore as _, SetAside, Unheard};
 use crate::store::{Cause, StoreError};
 use std::collections::HashMap;
 use std::ops::Range;
