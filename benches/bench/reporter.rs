@@ -3,7 +3,8 @@
 //!
 //! The bare one has its documents ready in memory, no index and no inventory. So the ratio is what
 //! reading Kafka, understanding reports, indexes that pages and expiry need, and the inventory cost
-//! together, with the start of the reporter and its way into the consumer group.
+//! together. It counts from the first reports that are kept: the start of the reporter and its way into
+//! the consumer group are no part of its rate, and are told beside it.
 
 use crate::idle::{core_seconds, number_after};
 use crate::mongo_servers::{fresh_database_name, shared_url};
@@ -11,7 +12,7 @@ use crate::results::Figure;
 use crate::{Outcome, Process, median};
 use mongodb::bson::{RawDocumentBuf, doc, serialize_to_raw_document_buf};
 use mongodb::options::{ReadPreference, SelectionCriteria, WriteConcern};
-use mongodb::{Client, Collection};
+use mongodb::{Client, Collection, IndexModel};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -40,30 +41,42 @@ pub(crate) async fn measure(figures: &mut Vec<Figure>) -> Outcome<()> {
     let kafka = std::env::var("NEBULA_TEST_KAFKA")?;
     let bytes = fill(&kafka).await?;
     let (mut rates, mut bare_rates, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut peaks, mut seconds_of_core) = (Vec::new(), Vec::new());
+    let (mut indexed_rates, mut indexed_ratios) = (Vec::new(), Vec::new());
+    let (mut starts, mut peaks, mut seconds_of_core) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let database = fresh_database_name();
         let stored = Client::with_uri_str(shared_url()).await?.database(&database);
-        let bare = rate(insert(&stored.collection("bare")).await?);
-        let Kept { took, peak_megabytes, core_seconds } = keep(&kafka, &database).await?;
+        let bare = insert(&stored.collection("bare")).await?;
+        let indexed = stored.collection("indexed");
+        indexed.create_indexes(indexes()).await?;
+        let indexed = insert(&indexed).await?;
+        let Kept { start, rate, peak_megabytes, core_seconds } = keep(&kafka, &database).await?;
         let kept = stored.collection::<RawDocumentBuf>("nebula_reports");
         let reports = kept.count_documents(doc! {}).await?;
         if reports != REPORTS as u64 {
             return Err(format!("{reports} reports are there").into());
         }
         stored.drop().await?;
-        rates.push(rate(took));
+        rates.push(rate);
         bare_rates.push(bare);
-        ratios.push(rate(took) / bare);
+        ratios.push(rate / bare);
+        indexed_rates.push(indexed);
+        indexed_ratios.push(rate / indexed);
+        starts.push(start.as_secs_f64() * 1000.0);
         peaks.push(peak_megabytes);
         seconds_of_core.push(core_seconds);
     }
     let what = "reports kept, by a bare insert of ready documents";
-    let kept = Figure::new(what, "a second", median(rates));
+    let value = median(rates);
+    let kept = Figure::new(what, "a second", value);
     figures.push(kept.beside_at(median(bare_rates), median(ratios)).at_least(LIMIT));
+    let what = "the same, by one into a collection with the same indexes";
+    let kept = Figure::new(what, "a second", value);
+    figures.push(kept.beside_at(median(indexed_rates), median(indexed_ratios)));
     #[expect(clippy::cast_precision_loss, reason = "a few hundred megabytes")]
     let size = bytes as f64 / number(REPORTS) / 1024.0;
     figures.push(Figure::new("a report's size", "kB", size));
+    figures.push(Figure::new("the reporter's start to its first reports", "ms", median(starts)));
     figures.push(Figure::new("the reporter, resident at most", "MB", median(peaks)));
     let each = median(seconds_of_core) / number(REPORTS) * 1e6;
     figures.push(Figure::new("the reporter's time on a core, a report", "us", each));
@@ -73,10 +86,6 @@ pub(crate) async fn measure(figures: &mut Vec<Figure>) -> Outcome<()> {
 #[expect(clippy::cast_precision_loss, reason = "thousands")]
 fn number(count: usize) -> f64 {
     count as f64
-}
-
-fn rate(took: Duration) -> f64 {
-    number(REPORTS) / took.as_secs_f64()
 }
 
 /// Puts all reports into the topic, and says how many bytes they are.
@@ -106,8 +115,8 @@ async fn fill(kafka: &str) -> Outcome<u64> {
     Ok(bytes)
 }
 
-/// What a driver does at best.
-async fn insert(collection: &Collection<RawDocumentBuf>) -> Outcome<Duration> {
+/// What a driver does at best, in reports a second.
+async fn insert(collection: &Collection<RawDocumentBuf>) -> Outcome<f64> {
     let mut documents = Vec::with_capacity(REPORTS);
     for number in 0..REPORTS {
         documents.push(serialize_to_raw_document_buf(&report(number))?);
@@ -117,12 +126,26 @@ async fn insert(collection: &Collection<RawDocumentBuf>) -> Outcome<Duration> {
         let insert = collection.insert_many(batch).ordered(false);
         insert.write_concern(WriteConcern::majority()).await?;
     }
-    Ok(begun.elapsed())
+    Ok(number(REPORTS) / begun.elapsed().as_secs_f64())
+}
+
+/// Those that pages by device and group and the end of a report's life need.
+fn indexes() -> Vec<IndexModel> {
+    [
+        doc! { "hostname": 1, "_id": 1 },
+        doc! { "device_group": 1, "_id": 1 },
+        doc! { "report_insert_date": 1 },
+    ]
+    .map(|keys| IndexModel::builder().keys(keys).build())
+    .into()
 }
 
 /// What a reporter took.
 struct Kept {
-    took: Duration,
+    /// Until it had kept its first reports.
+    start: Duration,
+    /// Reports a second from then on.
+    rate: f64,
     peak_megabytes: f64,
     core_seconds: f64,
 }
@@ -146,9 +169,13 @@ async fn keep(kafka: &str, database: &str) -> Outcome<Kept> {
         .spawn()?;
     let reporter = Process(reporter);
     let id = reporter.0.id();
+    let mut first: Option<(Duration, u64)> = None;
     loop {
         // By the collection's own counter: looking costs nothing.
         let count = reports.estimated_document_count().selection_criteria(primary.clone()).await?;
+        if count > 0 {
+            first.get_or_insert((begun.elapsed(), count));
+        }
         if count >= REPORTS as u64 {
             break;
         }
@@ -159,9 +186,11 @@ async fn keep(kafka: &str, database: &str) -> Outcome<Kept> {
     }
     // The inventory follows the last reports.
     until_inventory(&client, database).await?;
-    let took = begun.elapsed();
+    let (start, already) = first.ok_or("no report is there")?;
+    #[expect(clippy::cast_precision_loss, reason = "thousands")]
+    let rate = (REPORTS as u64 - already) as f64 / (begun.elapsed() - start).as_secs_f64();
     let peak_megabytes = number_after("VmHWM:", &format!("/proc/{id}/status"))? / 1024.0;
-    Ok(Kept { took, peak_megabytes, core_seconds: core_seconds(id)? })
+    Ok(Kept { start, rate, peak_megabytes, core_seconds: core_seconds(id)? })
 }
 
 /// Until the inventory knows the last report of each device.

@@ -1,7 +1,7 @@
 //! JSON, read without the readings that its library adds.
 //!
 //! What it is: [`strict_object`] for what clients send, [`json_value`] for what a manager or a store
-//! hands out, [`json_object_without`] for what is mostly passed on.
+//! hands out, [`json_object_outside`] for what is mostly passed on.
 //! What it is not: it knows no field. Each noun reads its own, out of the object that this gives.
 //!
 //! Invariants: in a client's body a key given twice is refused rather than guessed; no key has a
@@ -42,24 +42,22 @@ pub fn json_value(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     read(bytes, Reader { is_strict: false })
 }
 
-/// An object, and the values of some further keys as text.
-type PartlyRead = (Map<String, Value>, BTreeMap<String, Box<str>>);
+/// An object of plain values, and its objects and lists as text.
+type OuterRead = (Map<String, Value>, BTreeMap<String, Box<str>>);
 
-/// Reads an object but for the values of some keys, which are given as the text that they are: JSON
-/// in form, which need not hold what can be read, such as numbers out of range.
-pub fn json_object_without(bytes: &[u8], keys: &[&str]) -> Result<PartlyRead, serde_json::Error> {
+/// Reads an object but for the objects and lists in it, which are given as the text that they are:
+/// JSON in form, which need not hold what can be read, such as numbers out of range.
+pub fn json_object_outside(bytes: &[u8]) -> Result<OuterRead, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let object = deserializer.deserialize_map(Partial { keys })?;
+    let object = deserializer.deserialize_map(Outside)?;
     deserializer.end()?;
     Ok(object)
 }
 
-struct Partial<'a> {
-    keys: &'a [&'a str],
-}
+struct Outside;
 
-impl<'de> Visitor<'de> for Partial<'_> {
-    type Value = PartlyRead;
+impl<'de> Visitor<'de> for Outside {
+    type Value = OuterRead;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("a JSON object")
@@ -68,11 +66,14 @@ impl<'de> Visitor<'de> for Partial<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         let (mut map, mut unread) = Self::Value::default();
         while let Some(key) = entries.next_key::<String>()? {
-            if self.keys.contains(&key.as_str()) {
-                let text: Box<RawValue> = entries.next_value()?;
-                unread.insert(key, text.into());
+            let text: &RawValue = entries.next_value()?;
+            // Of a key that is given twice the last counts.
+            if text.get().starts_with(['{', '[']) {
+                map.shift_remove(&key);
+                unread.insert(key, text.get().into());
             } else {
-                let value = entries.next_value_seed(Reader { is_strict: false })?;
+                unread.remove(&key);
+                let value = json_value(text.get().as_bytes()).map_err(A::Error::custom)?;
                 map.insert(key, value);
             }
         }

@@ -74,7 +74,7 @@ pub use fields::{Fields, Invalid, Unknown};
 pub use history::{AppEntry, AppHistory, Author, ChangedField, MAX_VERSIONS, changed_fields};
 pub use identity::Identity;
 pub use image::{DEFAULT_REGISTRY, ImageError, ImageReference};
-pub use json::{json_object_without, json_value, strict_object};
+pub use json::{json_object_outside, json_value, strict_object};
 pub use mount::{MappedDevice, Volume};
 pub use name::{MAX_NAME_LENGTH, Name, NameError, NetworkName};
 pub use observed::{

@@ -29,7 +29,13 @@ pub(crate) fn report(id: u64, hostname: &str, group: &str, more: Value) -> NewRe
     let (Value::Object(mut body), Value::Object(more)) = (body, more) else { unreachable!() };
     body.extend(more);
     let may_leave = Arc::new(Scope::All);
-    NewReport { id: uid(id), seen: NOW, report: Report::read(body).unwrap(), may_leave }
+    // As a manager has them from a request's list, and as a reporter has them from Kafka.
+    let report = if id.is_multiple_of(2) {
+        Report::read(body).unwrap()
+    } else {
+        Report::decode(&serde_json::to_vec(&body).unwrap()).unwrap()
+    };
+    NewReport { id: uid(id), seen: NOW, report, may_leave }
 }
 
 /// A report as the original's workers send it.
@@ -135,7 +141,9 @@ async fn keeps_reports_as_they_came(store: &dyn ReportStore) {
         assert_eq!(kept.shift_remove("_id").unwrap(), json!({ "$oid": uid(id) }));
         let date = kept.shift_remove("report_insert_date").unwrap();
         assert!(date["$date"].as_i64().unwrap() > 1_700_000_000_000, "{date}");
-        let mut expected = given.report.body.clone();
+        let Ok(Value::Object(mut expected)) = serde_json::to_value(&given.report) else {
+            unreachable!()
+        };
         if id == 2 {
             // Beyond what a document counts to, a number may lose its last digits.
             let limit = "/memory_stats/limit";

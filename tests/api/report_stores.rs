@@ -12,8 +12,8 @@ use nebula::config::Secret;
 use nebula::model::{Disk, ReportQuery, Uid};
 use nebula::store::MongoSettings;
 use nebula::store::reports::{
-    MAX_REPORTS_BYTES, MongoReports, NewReport, REPORTS_FILE, ReportStore, Retention, Scope,
-    SetAside, SqliteReports,
+    Documents, MAX_REPORTS_BYTES, MongoReports, NewReport, REPORTS_FILE, ReportStore, Retention,
+    Scope, SetAside, SqliteReports, Unheard,
 };
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
@@ -65,6 +65,38 @@ async fn embedded_reports_keep_the_contract() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reports_in_mongodb_keep_the_contract() {
     report_contract(Arc::new(mongo(&fresh_database_name(), HOUR))).await;
+}
+
+#[tokio::test]
+async fn inventory_in_mongodb_follows_many_writes_at_once_with_the_last_of_each_device() {
+    let store = mongo(&fresh_database_name(), HOUR);
+    let said = |id, hostname, sequence| {
+        report(id, hostname, "eu", json!({ "boot_id": "b", "sequence": sequence, "apps": [{}, 7] }))
+    };
+    let mut unheard = Unheard::default();
+    for written in [
+        vec![said(1, "a", 1), said(2, "b", 1), said(3, "a", 2)],
+        vec![said(4, "b", 3), said(5, "b", 2)],
+        // Written before, and read again.
+        vec![said(1, "a", 1), said(6, "c", 1)],
+    ] {
+        let (added, heard) = store.keep(Documents::of(written)).await.unwrap();
+        assert!(added.refused.is_empty());
+        unheard.take_in_all(heard);
+    }
+    assert_eq!(count(&store).await, 6);
+    let known = async |hostname| store.device(hostname).await.unwrap();
+    assert!(known("a").await.is_none(), "the inventory follows when it is told to");
+    assert_eq!(unheard.len(), 3);
+    store.hear(&mut unheard, 2).await.unwrap();
+    assert_eq!(unheard.len(), 1, "in parts, those that are done are out");
+    assert!(known("c").await.is_none());
+    store.hear(&mut unheard, 2).await.unwrap();
+    assert!(unheard.is_empty());
+    for (hostname, sequence) in [("a", 2), ("b", 3), ("c", 1)] {
+        let order = known(hostname).await.unwrap().order;
+        assert_eq!(order, Some(("b".to_owned(), sequence)), "{hostname}");
+    }
 }
 
 #[tokio::test]

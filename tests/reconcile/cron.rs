@@ -375,6 +375,8 @@ fn inv_15_a_worker_killed_at_any_step_runs_each_time_once() {
 }
 
 proptest! {
+    #![proptest_config(crate::laws::cases(100))]
+
     /// Whatever the schedule, with the worker up: each time that passes runs once, in order.
     #[test]
     fn every_time_runs_once(minute in 0_u64..60, step in 1_u64..30, hours in 1_u64..3) {

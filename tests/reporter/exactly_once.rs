@@ -3,7 +3,7 @@
 use crate::broker::{Broker, create_topic, producer};
 use crate::process::{Place, Reporter};
 use crate::servers::MongoServers;
-use crate::stored::{collection, holds};
+use crate::stored::{collection, holds, holds_such};
 use futures_util::TryStreamExt;
 use mongodb::bson::{RawDocumentBuf, doc};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -12,6 +12,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 const REPORTS: u64 = 200_000;
+/// Each reports in its turn.
+const DEVICES: u64 = 1_000;
 /// How many are under way at once.
 const WINDOW: usize = 20_000;
 
@@ -20,9 +22,9 @@ async fn produce(servers: String, topic: String) {
     let producer = producer(&servers);
     let mut under_way = std::collections::VecDeque::new();
     for number in 1..=REPORTS {
-        let key = format!("device-{}", number % 1_000);
+        let key = format!("device-{}", number % DEVICES);
         let report = format!(
-            r#"{{"hostname":"{key}","device_group":"speakers","report_creation_time":1700000000,"updated":false,"report_id":"{number:024x}"}}"#
+            r#"{{"hostname":"{key}","device_group":"speakers","report_creation_time":1700000000,"updated":false,"report_id":"{number:024x}","boot_id":"{key}","sequence":{number}}}"#
         );
         let delivery = loop {
             let record = FutureRecord::to(&topic).key(&key).payload(&report);
@@ -79,8 +81,11 @@ async fn inv_29_each_report_is_stored_once_whoever_is_killed() {
     assert_eq!(distinct, (1..=REPORTS).collect::<HashSet<u64>>());
     let aside = collection(&place, "nebula_reports_set_aside").await;
     assert_eq!(aside.count_documents(doc! {}).await.unwrap(), 0);
+    // The inventory shows the last report of each, whoever was killed before it was brought up to date.
+    let last = doc! { "sequence": { "$gt": i64::try_from(REPORTS - DEVICES).unwrap() } };
+    holds_such(&place, "nebula_devices", last, DEVICES).await;
     let devices = collection(&place, "nebula_devices").await;
-    assert_eq!(devices.count_documents(doc! {}).await.unwrap(), 1_000);
+    assert_eq!(devices.count_documents(doc! {}).await.unwrap(), DEVICES);
 }
 
 /// What each stored report says it is.

@@ -48,6 +48,7 @@ async fn report_of_the_original_is_stored_as_it_is() {
     let sent: Value = serde_json::from_str(REPORT).unwrap();
     assert_eq!(plain(&Bson::Document(document.clone())), approximate(&sent));
     assert!(document.get_i32("report_creation_time").is_ok(), "as narrow as the original's");
+    holds(&place, "nebula_devices", 1).await;
     let devices = all(&place, "nebula_devices").await;
     assert_eq!(devices.len(), 1);
     assert_eq!(devices[0].get_str("_id").unwrap(), "speaker-17");

@@ -23,10 +23,15 @@ pub(crate) async fn all(place: &Place, name: &str) -> Vec<Document> {
 
 /// Waits until so many documents are in a collection, or more.
 pub(crate) async fn holds(place: &Place, name: &str, least: u64) {
+    holds_such(place, name, doc! {}, least).await;
+}
+
+/// Waits until so many documents of this kind are in a collection, or more.
+pub(crate) async fn holds_such(place: &Place, name: &str, kind: Document, least: u64) {
     let documents = collection(place, name).await;
-    until(&format!("{least} documents in {name}"), async || {
+    until(&format!("{least} documents in {name} with {kind}"), async || {
         // The database may be away for the moment.
-        documents.count_documents(doc! {}).await.ok().filter(|count| *count >= least)
+        documents.count_documents(kind.clone()).await.ok().filter(|count| *count >= least)
     })
     .await;
 }

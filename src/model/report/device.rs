@@ -66,39 +66,54 @@ pub struct Device {
 impl Device {
     /// What a report says of its device. What cannot be read of it is as if it were not there.
     pub fn of(report: &Report, seen: i64) -> Self {
-        let body = &report.body;
-        // No database counts further than this, and no device either.
-        let counted = |number: &u64| i64::try_from(*number).is_ok();
-        let number = |key: &str| body.get(key).and_then(Value::as_u64).filter(counted);
-        let mut apps: Vec<AppReport> = kept(body.get("apps"));
-        apps.iter_mut().for_each(bound_app);
-        let mut cron_jobs: Vec<CronJobReport> = kept(body.get("cron_jobs"));
-        cron_jobs.iter_mut().for_each(bound_cron_job);
-        let state = body.get("state").and_then(Value::as_str).and_then(DeviceState::parse);
-        let reason = body.get("reason").and_then(Value::as_str);
-        let reason = reason.map(|reason| reason.chars().take(MAX_REASON_CHARACTERS).collect());
+        Self::outline(report, seen).with_details(report)
+    }
+
+    /// What tells which of two reports of a device is the newer one, and no more: the rest costs time.
+    pub fn outline(report: &Report, seen: i64) -> Self {
+        let number = |key: &str| number(report, key);
         let away_after = number("away_after_seconds").unwrap_or(DEFAULT_AWAY_AFTER);
-        let boot = body.get("boot_id").and_then(Value::as_str);
+        let boot = report.body.get("boot_id").and_then(Value::as_str);
         let boot = boot.filter(|boot| boot.len() <= MAX_BOOT_ID_BYTES).map(str::to_owned);
-        let mut left = MAX_FACTS_BYTES;
-        let facts = KEPT.into_iter().filter_map(|key| {
-            let value = body.get(key).filter(|value| value.is_object())?;
-            left = left.checked_sub(value.to_string().len())?;
-            Some((key.to_owned(), value.clone()))
-        });
         Self {
             hostname: report.hostname.clone(),
             device_group: report.device_group.clone(),
-            state: state.unwrap_or_default(),
-            reason,
+            state: DeviceState::default(),
+            reason: None,
             last_seen: seen,
             away_at: seen.saturating_add_unsigned(away_after.clamp(10, LONGEST_AWAY_AFTER)),
             report_creation_time: report.created,
-            revision: number("revision").map(Revision),
+            revision: None,
             order: boot.zip(number("sequence")),
+            apps: Vec::new(),
+            cron_jobs: Vec::new(),
+            facts: Map::new(),
+        }
+    }
+
+    /// With all that the report says, of which this is the outline.
+    pub fn with_details(self, report: &Report) -> Self {
+        let mut apps: Vec<AppReport> = kept(report.value("apps").as_deref());
+        apps.iter_mut().for_each(bound_app);
+        let mut cron_jobs: Vec<CronJobReport> = kept(report.value("cron_jobs").as_deref());
+        cron_jobs.iter_mut().for_each(bound_cron_job);
+        let state = report.body.get("state").and_then(Value::as_str).and_then(DeviceState::parse);
+        let reason = report.body.get("reason").and_then(Value::as_str);
+        let reason = reason.map(|reason| reason.chars().take(MAX_REASON_CHARACTERS).collect());
+        let mut left = MAX_FACTS_BYTES;
+        let facts = KEPT.into_iter().filter_map(|key| {
+            let value = report.value(key).filter(|value| value.is_object())?;
+            left = left.checked_sub(value.to_string().len())?;
+            Some((key.to_owned(), value.into_owned()))
+        });
+        Self {
+            state: state.unwrap_or_default(),
+            reason,
+            revision: number(report, "revision").map(Revision),
             apps,
             cron_jobs,
             facts: facts.collect(),
+            ..self
         }
     }
 
@@ -201,6 +216,12 @@ impl Device {
         }
         entries
     }
+}
+
+/// A number that a database counts to; no device counts further.
+fn number(report: &Report, key: &str) -> Option<u64> {
+    let number = report.body.get(key).and_then(Value::as_u64);
+    number.filter(|number| i64::try_from(*number).is_ok())
 }
 
 /// What can be read of a list.

@@ -16,11 +16,12 @@ pub use rollout::{Declared, MAX_LINES, Rollout};
 pub use state::{DeviceState, Standing};
 pub use told::{AppReport, CronJobReport, RunReport};
 
-use super::json::{json_object_without, json_value};
+use super::json::{json_object_outside, json_value};
 use super::version::Uid;
 use serde::ser::{Error, Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The longest name of a device or of its group that is taken from a report.
@@ -28,8 +29,7 @@ const MAX_NAME_BYTES: usize = 255;
 /// Keys that only a store gives.
 const OF_STORE: [&str; 2] = ["_id", "report_insert_date"];
 
-/// Most of a report's bytes, which only people look at: a reporter hands them on without reading
-/// them, which would be most of its work.
+/// Most of a report's bytes, of which no device's record has anything.
 const BULK: [&str; 3] = ["apps_containers", "cron_jobs_containers", "current_device_group_config"];
 
 /// Why bytes are no report.
@@ -67,14 +67,31 @@ pub struct Report {
     /// All of it, as it came, but for what is unread.
     pub body: Map<String, Value>,
     /// Further keys, each with its value as text: JSON in form, which a store may yet find that it
-    /// cannot keep.
+    /// cannot keep. They are most of its bytes, and reading them would be most of a reporter's work,
+    /// which only hands them on.
     pub unread: BTreeMap<String, Box<str>>,
 }
 
 impl Report {
+    /// What a key says. None when it is not there, or cannot be read.
+    pub fn value(&self, key: &str) -> Option<Cow<'_, Value>> {
+        let read = self.body.get(key).map(Cow::Borrowed);
+        read.or_else(|| Some(Cow::Owned(json_value(self.unread.get(key)?.as_bytes()).ok()?)))
+    }
+
+    /// The report without what says nothing of how its device is.
+    pub fn without_bulk(mut self) -> Self {
+        for key in BULK {
+            self.body.shift_remove(key);
+            self.unread.remove(key);
+        }
+        self
+    }
+
     /// Reads the bytes of a report.
     pub fn decode(bytes: &[u8]) -> Result<Self, ReportError> {
-        if let Ok((body, unread)) = json_object_without(bytes, &BULK) {
+        if let Ok((body, mut unread)) = json_object_outside(bytes) {
+            unread.retain(|key, _| !OF_STORE.contains(&key.as_str()));
             return Ok(Self { unread, ..Self::read(body)? });
         }
         // What is wrong is said by whoever reads all of it.

@@ -12,7 +12,7 @@ use super::batch::{Batch, Poison, ReadUpTo, Sorted};
 use super::consumer::{Consumer, store_offsets};
 use super::metrics::Metrics;
 use crate::clock::unix_ms;
-use crate::store::reports::{MongoReports, ReportStore as _, SetAside, Unheard};
+use crate::store::reports::{Documents, MongoReports, ReportStore as _, SetAside, Unheard};
 use crate::store::{Cause, StoreError};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -38,22 +38,36 @@ const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// A batch, and what it says, which is being found out.
 pub(super) struct Collected {
     batch: Arc<Batch>,
-    sorted: JoinHandle<Sorted>,
+    ready: JoinHandle<Ready>,
+}
+
+/// What a part of a batch says, as the store is given it.
+#[derive(Default)]
+struct Ready {
+    reports: Documents,
+    /// The place in the batch of each report.
+    places: Vec<usize>,
+    /// What is no report, by its place in the batch.
+    aside: Vec<(Poison, usize)>,
 }
 
 impl Collected {
     pub(super) fn of(batch: Batch) -> Self {
         let batch = Arc::new(batch);
-        let sorted = sort(&batch, 0..batch.len());
-        Self { batch, sorted }
+        let ready = make_ready(&batch, 0..batch.len());
+        Self { batch, ready }
     }
 }
 
-/// Milliseconds of a processor's time for a full batch: beside the threads that wait for others.
-fn sort(batch: &Arc<Batch>, range: Range<usize>) -> JoinHandle<Sorted> {
+/// Tens of milliseconds of a processor's time for a full batch: beside the threads that wait for
+/// others, and while the batch before is written.
+fn make_ready(batch: &Arc<Batch>, range: Range<usize>) -> JoinHandle<Ready> {
     let batch = Arc::clone(batch);
     let now = unix_ms();
-    tokio::task::spawn_blocking(move || batch.sort(range, now))
+    tokio::task::spawn_blocking(move || {
+        let Sorted { reports, places, aside } = batch.sort(range, now);
+        Ready { reports: Documents::of(reports), places, aside }
+    })
 }
 
 /// What writes batches.
@@ -135,14 +149,14 @@ impl Writer {
     }
 
     async fn write(&mut self, collected: Collected) {
-        let Collected { batch, sorted } = collected;
+        let Collected { batch, ready } = collected;
         let (mut begin, mut pace) = (0, Pace::new(batch.len()));
-        let mut sorting = Some(sorted);
+        let mut ready = Some(ready);
         while begin < batch.len() {
             let range = begin..batch.len().min(begin + pace.size);
-            let sorted = sorting.take().unwrap_or_else(|| sort(&batch, range.clone()));
-            let kept = match read(sorted, &range).await {
-                Ok(sorted) => self.keep(&batch, sorted).await,
+            let part = ready.take().unwrap_or_else(|| make_ready(&batch, range.clone()));
+            let kept = match made_ready(part, &range).await {
+                Ok(ready) => self.keep(&batch, ready).await,
                 Err(error) => Err(error),
             };
             match kept {
@@ -159,13 +173,13 @@ impl Writer {
         }
     }
 
-    async fn keep(&mut self, batch: &Batch, sorted: Sorted) -> Result<(), StoreError> {
-        let Sorted { reports, places, aside } = sorted;
+    async fn keep(&mut self, batch: &Batch, ready: Ready) -> Result<(), StoreError> {
+        let Ready { reports, places, aside } = ready;
         self.set_aside(batch, aside).await?;
         if reports.is_empty() {
             return Ok(());
         }
-        let (added, unheard) = self.store.keep(&reports).await?;
+        let (added, unheard) = self.store.keep(reports).await?;
         self.unheard.take_in_all(unheard);
         self.metrics.added(added.added, added.known);
         let refused = added.refused.into_iter().filter_map(|(index, reason)| {
@@ -245,13 +259,13 @@ impl Pace {
 }
 
 /// What was found out. A message at which reading itself breaks is none that can be read.
-async fn read(sorted: JoinHandle<Sorted>, range: &Range<usize>) -> Result<Sorted, StoreError> {
-    match sorted.await {
-        Ok(sorted) => Ok(sorted),
+async fn made_ready(part: JoinHandle<Ready>, range: &Range<usize>) -> Result<Ready, StoreError> {
+    match part.await {
+        Ok(ready) => Ok(ready),
         Err(_) if range.len() == 1 => {
             let reason = "it cannot be read by this version".to_owned();
             let aside = vec![(Poison { kind: "unreadable", reason }, range.start)];
-            Ok(Sorted { aside, ..Sorted::default() })
+            Ok(Ready { aside, ..Ready::default() })
         }
         Err(_) => Err(StoreError::unavailable("be given messages", Cause::Stopped)),
     }

@@ -13,7 +13,7 @@
 mod mongo;
 mod sqlite;
 
-pub use mongo::MongoReports;
+pub use mongo::{Documents, MongoReports};
 pub use sqlite::{LookAtDisk, MAX_REPORTS_BYTES, REPORTS_FILE, SqliteReports};
 
 use super::StoreError;
@@ -21,6 +21,7 @@ use crate::model::{Declared, Device, DeviceQuery, Report, ReportQuery, Rollout, 
 use async_trait::async_trait;
 use moka::sync::Cache;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -155,7 +156,10 @@ pub trait ReportStore: std::fmt::Debug + Send + Sync {
 /// What a report says of its device.
 #[derive(Debug, Clone)]
 pub struct Heard {
+    /// Without its details while there is a report that has them.
     device: Device,
+    /// Read when it is known that none newer came: it costs more than all else about a report.
+    details: Option<Report>,
     /// The report was kept before: what is known by now may be newer, even of a worker that has
     /// begun anew since.
     is_known: bool,
@@ -164,9 +168,26 @@ pub struct Heard {
 }
 
 impl Heard {
-    fn of(new: &NewReport, is_known: bool) -> Self {
+    /// With its details.
+    fn of(new: &NewReport) -> Self {
         let device = Device::of(&new.report, new.seen);
-        Self { device, is_known, may_leave: Arc::clone(&new.may_leave) }
+        let may_leave = Arc::clone(&new.may_leave);
+        Self { device, details: None, is_known: false, may_leave }
+    }
+
+    /// With its details to be read later, or never.
+    fn later(new: NewReport) -> Self {
+        let NewReport { report, seen, may_leave, .. } = new;
+        let device = Device::outline(&report, seen);
+        Self { device, details: Some(report.without_bulk()), is_known: false, may_leave }
+    }
+
+    /// The device with its details.
+    fn whole(&self) -> Cow<'_, Device> {
+        match &self.details {
+            None => Cow::Borrowed(&self.device),
+            Some(report) => Cow::Owned(self.device.clone().with_details(report)),
+        }
     }
 
     /// Whether it would take a device out of a group that is not its sender's. A store that decides
@@ -183,7 +204,6 @@ impl Heard {
         self.device.is_older_than(known)
             || (self.is_known && self.device.last_seen < known.last_seen)
     }
-
 }
 
 /// What was heard of devices and is not in the inventory yet: of each what is newest, by hostname.

@@ -16,8 +16,7 @@ use mongodb::bson::raw::cstr;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
 use mongodb::error::{Error, ErrorKind, IndexedWriteError};
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::{BTreeMap, HashMap};
 
 /// A key that is there already.
 const DUPLICATE_KEY: i32 = 11_000;
@@ -34,57 +33,70 @@ const MAX_COMMAND_BYTES: usize = 8 << 20;
 /// A device's first two reports may come by two reporters at once: one of them meets the other's.
 const ATTEMPTS: usize = 3;
 
-/// Keeps reports, in two parts at once, so that the one is written while the other is made ready. All
-/// of a device are in one part, in their order. What they say of their devices is for the inventory.
+/// Reports as they are written. Making them takes a processor's time, and none of the database's.
+#[derive(Debug, Default)]
+pub struct Documents {
+    documents: Vec<RawDocumentBuf>,
+    /// What each says of its device.
+    heard: Vec<Heard>,
+    /// Which of the reports each was.
+    places: Vec<usize>,
+    /// Those that no document can hold, by their place among the reports, with the reason.
+    refused: Vec<(usize, String)>,
+}
+
+impl Documents {
+    /// Of reports, in their order.
+    pub fn of(reports: Vec<NewReport>) -> Self {
+        let now = DateTime::now();
+        let mut made = Self::default();
+        for (place, new) in reports.into_iter().enumerate() {
+            match bson::report(ObjectId::from_bytes(new.id.bytes()), &new.report, now) {
+                Ok(document) => {
+                    made.documents.push(document);
+                    made.heard.push(Heard::later(new));
+                    made.places.push(place);
+                }
+                Err(reason) => made.refused.push((place, reason.to_string())),
+            }
+        }
+        made
+    }
+
+    /// Whether there were no reports.
+    pub fn is_empty(&self) -> bool {
+        self.documents.is_empty() && self.refused.is_empty()
+    }
+}
+
+/// Keeps reports, in two parts at once. What they say of their devices is for the inventory.
 pub(super) async fn keep(
     database: &Prepared,
     retention: Retention,
-    reports: &[NewReport],
+    reports: Documents,
 ) -> Result<(Added, Unheard), StoreError> {
-    let hasher = RandomState::new();
-    let (one, other): (Vec<_>, Vec<_>) = (reports.iter().enumerate())
-        .partition(|(_, new)| hasher.hash_one(&new.report.hostname) % 2 == 0);
+    let Documents { documents, mut heard, places, refused } = reports;
+    let middle = documents.len() / 2;
+    let (one, other) = documents.split_at(middle);
     let (one, other) = tokio::join!(
-        keep_part(database, retention, &one),
-        keep_part(database, retention, &other)
+        insert(database, retention, REPORTS, one),
+        insert(database, retention, REPORTS, other)
     );
-    let ((mut all, mut unheard), (other, others)) = (one?, other?);
-    all.added += other.added;
-    all.known += other.known;
-    all.refused.extend(other.refused);
-    all.refused.sort_by_key(|(place, _)| *place);
-    unheard.take_in_all(others);
-    Ok((all, unheard))
-}
-
-/// Keeps reports, each with its place among all.
-async fn keep_part(
-    database: &Prepared,
-    retention: Retention,
-    reports: &[(usize, &NewReport)],
-) -> Result<(Added, Unheard), StoreError> {
-    let now = DateTime::now();
-    let mut refused = Vec::new();
-    let (mut documents, mut written) = (Vec::new(), Vec::new());
-    for (place, new) in reports {
-        let id = ObjectId::from_bytes(new.id.bytes());
-        match bson::report(id, &new.report, now) {
-            Ok(document) => {
-                documents.push(document);
-                written.push((*place, *new));
-            }
-            Err(reason) => refused.push((*place, reason.to_string())),
-        }
-    }
-    let outcome = insert(database, retention, REPORTS, &documents).await?;
+    let (one, other) = (one?, other?.from(middle));
     // They are as large as all else together.
     drop(documents);
-    let known: HashSet<usize> = outcome.known.into_iter().collect();
-    let never: HashSet<usize> = outcome.refused.iter().map(|(index, _)| *index).collect();
-    refused.extend(outcome.refused.into_iter().map(|(index, reason)| (written[index].0, reason)));
-    let kept = written.iter().enumerate().filter(|(index, _)| !never.contains(index));
-    let unheard = kept.map(|(index, (_, new))| Heard::of(new, known.contains(&index))).collect();
-    let added = reports.len() - known.len() - refused.len();
+    let known: Vec<usize> = one.known.into_iter().chain(other.known).collect();
+    for index in &known {
+        heard[*index].is_known = true;
+    }
+    let never: BTreeMap<usize, String> = one.refused.into_iter().chain(other.refused).collect();
+    let heard = heard.into_iter().enumerate();
+    let unheard = heard.filter(|(index, _)| !never.contains_key(index)).map(|(_, heard)| heard);
+    let unheard: Unheard = unheard.collect();
+    let added = places.len() - known.len() - never.len();
+    let never = never.into_iter().map(|(index, reason)| (places[index], reason));
+    let mut refused: Vec<(usize, String)> = never.chain(refused).collect();
+    refused.sort_by_key(|(place, _)| *place);
     Ok((Added { added: added as u64, known: known.len() as u64, refused }, unheard))
 }
 
@@ -121,6 +133,15 @@ struct Inserted {
     /// Those that an index refuses which is none of ours, and what the server said of the last.
     unwanted: Vec<usize>,
     said: String,
+}
+
+impl Inserted {
+    /// Of documents that were a part of more, from this place on.
+    fn from(self, first: usize) -> Self {
+        let known = self.known.into_iter().map(|index| first + index).collect();
+        let refused = self.refused.into_iter().map(|(index, why)| (first + index, why)).collect();
+        Self { known, refused, ..self }
+    }
 }
 
 /// Adds documents. An index that lets no two of them be alike in anything but their ids loses
@@ -267,7 +288,7 @@ async fn tell_of_foreign(
 /// Writes one device, if what is kept of it is not newer and no other sender's: the rules of
 /// [`Heard::is_older_than`] and [`Heard::is_foreign_to`].
 fn statement(heard: &Heard) -> Result<RawDocumentBuf, StoreError> {
-    let device = kept(&heard.device)?;
+    let device = kept(&heard.whole())?;
     let raw = |document: &Document| crate::store::mongo::write_document(document);
     // An older report says as well that the device is there.
     let seen = raw(&doc! { "$mergeObjects": ["$$ROOT", {

@@ -6,222 +6,231 @@
 use super::super::MAX_REPORT_BYTES;
 use crate::model::Report;
 use mongodb::bson::oid::ObjectId;
-use mongodb::bson::raw::CStr;
-use mongodb::bson::{DateTime, RawArray, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf};
+use mongodb::bson::{
+    DateTime, RawArray, RawBsonRef, RawDocument, RawDocumentBuf, serialize_to_raw_document_buf,
+};
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value, json};
+use serde::de::{self, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::ser::{self, Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde_json::{Map, Value, json};
 use std::borrow::Cow;
+use std::cell::Cell;
 
 /// How deep a server lets documents be nested.
 const MAX_DEPTH: usize = 100;
 
-/// What no document can hold.
+/// Why no document can hold it, as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unkept {
-    #[error("it has a key with NUL in it, which MongoDB does not keep")]
-    Nul,
-    #[error("it is nested deeper than {MAX_DEPTH} levels, which MongoDB does not keep")]
-    Deep,
-    #[error("it is larger than {MAX_REPORT_BYTES} bytes, which MongoDB does not keep")]
-    Large,
-    #[error("it cannot be read: {0}")]
-    Unread(String),
-}
+#[error("{0}")]
+pub(super) struct Unkept(String);
 
-/// A report: its keys as they came, with its identity before them and its time behind, as the
+/// A report: its keys, plain values first, with its identity before them and its time behind, as the
 /// original's reporter writes it.
 pub(super) fn report(
     id: ObjectId,
     report: &Report,
     now: DateTime,
 ) -> Result<RawDocumentBuf, Unkept> {
-    let mut document = RawDocumentBuf::new();
-    document.append(key("_id")?, id);
-    append_all(&mut document, &report.body, 1)?;
-    for (name, text) in &report.unread {
-        let mut json = serde_json::Deserializer::from_str(text);
-        let value = Text { depth: 1 }.deserialize(&mut json);
-        let value = value.map_err(|error| Unkept::Unread(error.to_string()))?;
-        value.append(&mut document, key(name)?);
-    }
-    document.append(key("report_insert_date")?, now);
+    let document = written(&Stored { id, report, now })?;
     if document.as_bytes().len() > MAX_REPORT_BYTES {
-        return Err(Unkept::Large);
+        let reason = "which MongoDB does not keep";
+        return Err(Unkept(format!("it is larger than {MAX_REPORT_BYTES} bytes, {reason}")));
     }
     Ok(document)
 }
 
 /// An object.
 pub(super) fn object(map: &Map<String, Value>) -> Result<RawDocumentBuf, Unkept> {
-    let mut document = RawDocumentBuf::new();
-    append_all(&mut document, map, 1)?;
-    Ok(document)
+    written(&Written::of(map))
 }
 
-fn key(text: &str) -> Result<&CStr, Unkept> {
-    text.try_into().map_err(|_| Unkept::Nul)
+fn written(value: &impl Serialize) -> Result<RawDocumentBuf, Unkept> {
+    serialize_to_raw_document_buf(value)
+        .map_err(|error| Unkept(error.message.unwrap_or_else(|| error.kind.to_string())))
 }
 
-fn append_all(
-    document: &mut RawDocumentBuf,
-    map: &Map<String, Value>,
-    depth: usize,
-) -> Result<(), Unkept> {
-    for (name, value) in map {
-        let name = key(name)?;
-        match value {
-            Value::Null => document.append(name, RawBsonRef::Null),
-            Value::Bool(truth) => document.append(name, *truth),
-            Value::Number(value) => document.append(name, number(value)),
-            Value::String(text) => document.append(name, text.as_str()),
-            Value::Array(list) => document.append(name, array(list, deeper(depth)?)?),
-            Value::Object(map) => {
-                let mut inner = RawDocumentBuf::new();
-                append_all(&mut inner, map, deeper(depth)?)?;
-                document.append(name, inner);
-            }
+/// A report as it is kept.
+struct Stored<'a> {
+    id: ObjectId,
+    report: &'a Report,
+    now: DateTime,
+}
+
+impl Serialize for Stored<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Report { body, unread, .. } = self.report;
+        let mut document = serializer.serialize_map(None)?;
+        document.serialize_entry("_id", &self.id)?;
+        let unkept = |name: &str, error: S::Error| {
+            <S::Error as ser::Error>::custom(format!(
+                "`{}` cannot be kept: {error}",
+                name.escape_debug()
+            ))
+        };
+        for (name, value) in body {
+            let entry =
+                key(name).and_then(|key| document.serialize_entry(key, &Written::within(value)));
+            entry.map_err(|error| unkept(name, error))?;
         }
-    }
-    Ok(())
-}
-
-fn array(list: &[Value], depth: usize) -> Result<RawArrayBuf, Unkept> {
-    let mut array = RawArrayBuf::new();
-    for value in list {
-        match value {
-            Value::Null => array.push(RawBsonRef::Null),
-            Value::Bool(truth) => array.push(*truth),
-            Value::Number(value) => array.push(number(value)),
-            Value::String(text) => array.push(text.as_str()),
-            Value::Array(list) => array.push(self::array(list, deeper(depth)?)?),
-            Value::Object(map) => {
-                let mut inner = RawDocumentBuf::new();
-                append_all(&mut inner, map, deeper(depth)?)?;
-                array.push(inner);
-            }
+        for (name, text) in unread {
+            let mut json = serde_json::Deserializer::from_str(text);
+            let entry = key(name)
+                .and_then(|key| document.serialize_entry(key, &Written::within(&mut json)));
+            entry.map_err(|error| unkept(name, error))?;
         }
-    }
-    Ok(array)
-}
-
-fn deeper(depth: usize) -> Result<usize, Unkept> {
-    if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(Unkept::Deep) }
-}
-
-/// A value that was read from text, straight into the bytes of BSON.
-enum Owned {
-    Null,
-    Bool(bool),
-    Number(RawBsonRef<'static>),
-    String(String),
-    Array(RawArrayBuf),
-    Object(RawDocumentBuf),
-}
-
-impl Owned {
-    fn append(self, document: &mut RawDocumentBuf, name: &CStr) {
-        match self {
-            Self::Null => document.append(name, RawBsonRef::Null),
-            Self::Bool(truth) => document.append(name, truth),
-            Self::Number(number) => document.append(name, number),
-            Self::String(text) => document.append(name, text),
-            Self::Array(list) => document.append(name, list),
-            Self::Object(inner) => document.append(name, inner),
-        }
-    }
-
-    fn push(self, array: &mut RawArrayBuf) {
-        match self {
-            Self::Null => array.push(RawBsonRef::Null),
-            Self::Bool(truth) => array.push(truth),
-            Self::Number(number) => array.push(number),
-            Self::String(text) => array.push(text),
-            Self::Array(list) => array.push(list),
-            Self::Object(inner) => array.push(inner),
-        }
+        document.serialize_entry("report_insert_date", &self.now)?;
+        document.end()
     }
 }
 
-/// Reads a value. No key has a meaning of its own.
-#[derive(Clone, Copy)]
-struct Text {
+fn key<E: ser::Error>(text: &str) -> Result<&str, E> {
+    if text.contains('\0') {
+        Err(E::custom("it has a key with NUL in it, which MongoDB does not keep"))
+    } else {
+        Ok(text)
+    }
+}
+
+/// A value that is written while it is read, once: no tree of it is ever made.
+struct Written<D> {
+    source: Cell<Option<D>>,
+    /// Of the objects and lists that it is in.
     depth: usize,
 }
 
-impl<'de> DeserializeSeed<'de> for Text {
-    type Value = Owned;
+impl<'de, D: Deserializer<'de>> Written<D> {
+    const fn of(source: D) -> Self {
+        Self { source: Cell::new(Some(source)), depth: 0 }
+    }
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Owned, D::Error> {
-        deserializer.deserialize_any(self)
+    /// What stands in a document.
+    const fn within(source: D) -> Self {
+        Self { source: Cell::new(Some(source)), depth: 1 }
     }
 }
 
-impl<'de> Visitor<'de> for Text {
-    type Value = Owned;
+impl<'de, D: Deserializer<'de>> Serialize for Written<D> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(source) = self.source.take() else {
+            return Err(ser::Error::custom("it was written before"));
+        };
+        let target = Target { serializer, depth: self.depth };
+        source.deserialize_any(target).map_err(ser::Error::custom)
+    }
+}
+
+/// Where a value goes. No key has a meaning of its own.
+struct Target<S> {
+    serializer: S,
+    depth: usize,
+}
+
+impl<'de, S: Serializer> Visitor<'de> for Target<S> {
+    type Value = S::Ok;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Owned, E> {
-        Ok(Owned::Null)
+    fn visit_unit<E: de::Error>(self) -> Result<S::Ok, E> {
+        self.serializer.serialize_unit().map_err(E::custom)
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Owned, E> {
-        Ok(Owned::Bool(value))
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<S::Ok, E> {
+        self.serializer.serialize_bool(value).map_err(E::custom)
     }
 
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Owned, E> {
-        Ok(Owned::Number(number(&value.into())))
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Owned, E> {
-        Ok(Owned::Number(number(&value.into())))
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Owned, E> {
-        Ok(Owned::Number(RawBsonRef::Double(value)))
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<Owned, E> {
-        Ok(Owned::String(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Owned, A::Error> {
-        let inner = Self { depth: deeper(self.depth).map_err(A::Error::custom)? };
-        let mut array = RawArrayBuf::new();
-        while let Some(item) = items.next_element_seed(inner)? {
-            item.push(&mut array);
+    /// As narrow as it goes, which is what the original writes.
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<S::Ok, E> {
+        match i32::try_from(value) {
+            Ok(value) => self.serializer.serialize_i32(value),
+            Err(_) => self.serializer.serialize_i64(value),
         }
-        Ok(Owned::Array(array))
+        .map_err(E::custom)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Owned, A::Error> {
-        let inner = Self { depth: deeper(self.depth).map_err(A::Error::custom)? };
-        let mut document = RawDocumentBuf::new();
+    /// Beyond what a document counts to, Docker's word for "no limit" among it, a number loses its
+    /// last digits rather than its report.
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<S::Ok, E> {
+        match i64::try_from(value) {
+            Ok(value) => self.visit_i64(value),
+            #[expect(clippy::cast_precision_loss, reason = "the last digits are lost, as said")]
+            Err(_) => self.serializer.serialize_f64(value as f64).map_err(E::custom),
+        }
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<S::Ok, E> {
+        self.serializer.serialize_f64(value).map_err(E::custom)
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<S::Ok, E> {
+        self.serializer.serialize_str(value).map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<S::Ok, A::Error> {
+        let depth = deeper(self.depth)?;
+        let mut list = self.serializer.serialize_seq(None).map_err(A::Error::custom)?;
+        while items.next_element_seed(Item { list: &mut list, depth })?.is_some() {}
+        list.end().map_err(A::Error::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<S::Ok, A::Error> {
+        let depth = deeper(self.depth)?;
+        let mut map = self.serializer.serialize_map(None).map_err(A::Error::custom)?;
         while let Some(Key(name)) = entries.next_key()? {
-            let name = key(&name).map_err(A::Error::custom)?;
-            entries.next_value_seed(inner)?.append(&mut document, name);
+            let name = key::<S::Error>(&name).and_then(|name| map.serialize_key(name));
+            name.map_err(A::Error::custom)?;
+            entries.next_value_seed(Entry { map: &mut map, depth })?;
         }
-        Ok(Owned::Object(document))
+        map.end().map_err(A::Error::custom)
+    }
+}
+
+fn deeper<E: de::Error>(depth: usize) -> Result<usize, E> {
+    if depth < MAX_DEPTH {
+        Ok(depth + 1)
+    } else {
+        {
+            Err(E::custom(format_args!(
+                "it is nested deeper than {MAX_DEPTH} levels, MongoDB's limit"
+            )))
+        }
+    }
+}
+
+/// What comes next in a list.
+struct Item<'a, L> {
+    list: &'a mut L,
+    depth: usize,
+}
+
+impl<'de, L: SerializeSeq> DeserializeSeed<'de> for Item<'_, L> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<(), D::Error> {
+        let value = Written { source: Cell::new(Some(source)), depth: self.depth };
+        self.list.serialize_element(&value).map_err(de::Error::custom)
+    }
+}
+
+/// The value of the key that was written last.
+struct Entry<'a, M> {
+    map: &'a mut M,
+    depth: usize,
+}
+
+impl<'de, M: SerializeMap> DeserializeSeed<'de> for Entry<'_, M> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<(), D::Error> {
+        let value = Written { source: Cell::new(Some(source)), depth: self.depth };
+        self.map.serialize_value(&value).map_err(de::Error::custom)
     }
 }
 
 /// A key, which is a part of the text as a rule.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// As narrow as it goes, which is what the original writes. Beyond what a document counts to,
-/// Docker's word for "no limit" among it, a number loses its last digits rather than its report.
-fn number(number: &Number) -> RawBsonRef<'static> {
-    match (number.as_i64(), number.as_f64()) {
-        (Some(whole), _) => {
-            i32::try_from(whole).map_or(RawBsonRef::Int64(whole), RawBsonRef::Int32)
-        }
-        (None, decimal) => RawBsonRef::Double(decimal.unwrap_or(f64::MAX)),
-    }
-}
 
 /// What a document holds. None when its bytes are no document.
 pub(super) fn to_map(document: &RawDocument) -> Option<Map<String, Value>> {

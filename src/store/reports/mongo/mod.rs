@@ -15,7 +15,11 @@ mod prepare;
 mod query;
 mod rollout;
 
-use super::{Added, Foreign, NewReport, ReportPage, ReportStore, Retention, Scope, SetAside, Unheard};
+pub use add::Documents;
+
+use super::{
+    Added, Foreign, NewReport, ReportPage, ReportStore, Retention, Scope, SetAside, Unheard,
+};
 use crate::model::{Declared, Device, DeviceQuery, ReportQuery, Rollout};
 use crate::store::mongo::connection::{Connection, Prepared, failed};
 use crate::store::mongo::within;
@@ -64,7 +68,7 @@ impl MongoReports {
 
     /// Keeps reports, all that are new. What they say of their devices is handed back: the inventory is
     /// brought up to date with it by [`Self::hear`], once for many calls of this one.
-    pub async fn keep(&self, reports: &[NewReport]) -> Result<(Added, Unheard), StoreError> {
+    pub async fn keep(&self, reports: Documents) -> Result<(Added, Unheard), StoreError> {
         within("keep reports", async {
             let database = self.database().await?;
             add::keep(&database, self.retention, reports).await
@@ -103,7 +107,8 @@ impl ReportStore for MongoReports {
     async fn add(&self, reports: Vec<NewReport>) -> Result<Added, StoreError> {
         within("keep reports", async {
             let database = self.database().await?;
-            let (added, unheard) = add::keep(&database, self.retention, &reports).await?;
+            let (added, unheard) =
+                add::keep(&database, self.retention, Documents::of(reports)).await?;
             add::hear(&database, &unheard.first(usize::MAX), &self.foreign).await?;
             Ok(added)
         })

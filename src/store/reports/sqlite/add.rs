@@ -41,7 +41,7 @@ impl Row {
             created: fraction.map_or(Column::Integer(report.created), Column::Real),
             updated: report.updated,
             body,
-            heard: Heard::of(new, false),
+            heard: Heard::of(new),
         }
     }
 }
