@@ -169,12 +169,12 @@ async fn keep(kafka: &str, database: &str) -> Outcome<Kept> {
         .spawn()?;
     let reporter = Process(reporter);
     let id = reporter.0.id();
-    let mut first: Option<(Duration, u64)> = None;
+    let mut first: Option<(Instant, u64)> = None;
     loop {
         // By the collection's own counter: looking costs nothing.
         let count = reports.estimated_document_count().selection_criteria(primary.clone()).await?;
         if count > 0 {
-            first.get_or_insert((begun.elapsed(), count));
+            first.get_or_insert((Instant::now(), count));
         }
         if count >= REPORTS as u64 {
             break;
@@ -186,9 +186,10 @@ async fn keep(kafka: &str, database: &str) -> Outcome<Kept> {
     }
     // The inventory follows the last reports.
     until_inventory(&client, database).await?;
-    let (start, already) = first.ok_or("no report is there")?;
+    let (since, already) = first.ok_or("no report is there")?;
     #[expect(clippy::cast_precision_loss, reason = "thousands")]
-    let rate = (REPORTS as u64 - already) as f64 / (begun.elapsed() - start).as_secs_f64();
+    let rate = (REPORTS as u64 - already) as f64 / since.elapsed().as_secs_f64();
+    let start = since.duration_since(begun);
     let peak_megabytes = number_after("VmHWM:", &format!("/proc/{id}/status"))? / 1024.0;
     Ok(Kept { start, rate, peak_megabytes, core_seconds: core_seconds(id)? })
 }

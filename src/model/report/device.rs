@@ -33,6 +33,13 @@ const MAX_RUNS: usize = 10;
 const MAX_BOOT_ID_BYTES: usize = 64;
 /// What a report says that is kept as it is.
 const KEPT: [&str; 5] = ["worker", "docker", "memory_usage", "root_disk_usage", "cpu_usage"];
+/// What else of a report is no part of its outline.
+const TOLD: [&str; 5] = ["state", "reason", "revision", "apps", "cron_jobs"];
+
+/// Whether a key of a report says how its device is.
+pub(super) fn is_detail(key: &str) -> bool {
+    KEPT.contains(&key) || TOLD.contains(&key)
+}
 
 /// One device.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,6 +99,7 @@ impl Device {
     }
 
     /// With all that the report says, of which this is the outline.
+    #[must_use]
     pub fn with_details(self, report: &Report) -> Self {
         let mut apps: Vec<AppReport> = kept(report.value("apps").as_deref());
         apps.iter_mut().for_each(bound_app);

@@ -29,9 +29,6 @@ const MAX_NAME_BYTES: usize = 255;
 /// Keys that only a store gives.
 const OF_STORE: [&str; 2] = ["_id", "report_insert_date"];
 
-/// Most of a report's bytes, of which no device's record has anything.
-const BULK: [&str; 3] = ["apps_containers", "cron_jobs_containers", "current_device_group_config"];
-
 /// Why bytes are no report.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
@@ -79,12 +76,11 @@ impl Report {
         read.or_else(|| Some(Cow::Owned(json_value(self.unread.get(key)?.as_bytes()).ok()?)))
     }
 
-    /// The report without what says nothing of how its device is.
-    pub fn without_bulk(mut self) -> Self {
-        for key in BULK {
-            self.body.shift_remove(key);
-            self.unread.remove(key);
-        }
+    /// No more of the report than [`Device::with_details`] reads.
+    #[must_use]
+    pub fn details(mut self) -> Self {
+        self.body.retain(|key, _| device::is_detail(key));
+        self.unread.retain(|key, _| device::is_detail(key));
         self
     }
 

@@ -30,8 +30,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const FOLLOWS_AFTER: Duration = Duration::from_secs(1);
 /// For how long no report comes until it follows at once.
 const QUIET: Duration = Duration::from_millis(20);
-/// It follows when so many devices were heard of, which are in memory until then.
+/// It follows when so many devices were heard of,
 const MAX_UNHEARD: usize = 5_000;
+/// or when they take so much memory.
+const MAX_UNHEARD_BYTES: usize = 32 << 20;
 /// How often messages that are no reports are told of, for each kind.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
@@ -125,7 +127,9 @@ impl Writer {
     }
 
     fn is_far_behind(&self, since: Instant) -> bool {
-        since.elapsed() >= FOLLOWS_AFTER || self.unheard.len() >= MAX_UNHEARD
+        since.elapsed() >= FOLLOWS_AFTER
+            || self.unheard.len() >= MAX_UNHEARD
+            || self.unheard.bytes() >= MAX_UNHEARD_BYTES
     }
 
     /// Brings the inventory up to date, and then says how far was read.

@@ -42,6 +42,9 @@ const FORGOTTEN_AFTER: i64 = 90 * 24 * 3_600;
 /// The longest reason in the lines of a rollout, in characters: there are up to a hundred of them.
 const MAX_REASON_CHARACTERS: i64 = 1_000;
 
+/// What is known of a device takes so many bytes of memory beside the texts in it.
+const FIXED_BYTES: usize = 1_024;
+
 /// How long reports are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
@@ -179,7 +182,13 @@ impl Heard {
     fn later(new: NewReport) -> Self {
         let NewReport { report, seen, may_leave, .. } = new;
         let device = Device::outline(&report, seen);
-        Self { device, details: Some(report.without_bulk()), is_known: false, may_leave }
+        Self { device, details: Some(report.details()), is_known: false, may_leave }
+    }
+
+    /// About how much memory it takes, in bytes.
+    fn size(&self) -> usize {
+        let unread = self.details.iter().flat_map(|report| report.unread.values());
+        FIXED_BYTES + unread.map(|text| text.len()).sum::<usize>()
     }
 
     /// The device with its details.
@@ -208,13 +217,17 @@ impl Heard {
 
 /// What was heard of devices and is not in the inventory yet: of each what is newest, by hostname.
 #[derive(Debug, Default)]
-pub struct Unheard(BTreeMap<String, Heard>);
+pub struct Unheard {
+    devices: BTreeMap<String, Heard>,
+    bytes: usize,
+}
 
 impl Unheard {
     /// Takes in what a report says that came after those which were taken in.
     fn take_in(&mut self, heard: Heard) {
-        match self.0.entry(heard.device.hostname.clone()) {
+        match self.devices.entry(heard.device.hostname.clone()) {
             Entry::Vacant(entry) => {
+                self.bytes += heard.size();
                 entry.insert(heard);
             }
             Entry::Occupied(mut entry) => {
@@ -223,6 +236,7 @@ impl Unheard {
                     known.device.last_seen = known.device.last_seen.max(heard.device.last_seen);
                     known.device.away_at = known.device.away_at.max(heard.device.away_at);
                 } else {
+                    self.bytes = self.bytes + heard.size() - known.size();
                     *known = heard;
                 }
             }
@@ -231,30 +245,37 @@ impl Unheard {
 
     /// Takes in what was heard after all this.
     pub fn take_in_all(&mut self, later: Self) {
-        for heard in later.0.into_values() {
+        for heard in later.devices.into_values() {
             self.take_in(heard);
         }
     }
 
     /// So many devices at most, always the same until they are forgotten.
     fn first(&self, most: usize) -> Vec<&Heard> {
-        self.0.values().take(most).collect()
+        self.devices.values().take(most).collect()
     }
 
     fn forget_first(&mut self, count: usize) {
         for _ in 0..count {
-            self.0.pop_first();
+            if let Some((_, heard)) = self.devices.pop_first() {
+                self.bytes -= heard.size();
+            }
         }
     }
 
     /// Whether the inventory is up to date.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.devices.is_empty()
     }
 
     /// Of how many devices something was heard.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.devices.len()
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 

@@ -36,7 +36,7 @@ const ATTEMPTS: usize = 3;
 /// Reports as they are written. Making them takes a processor's time, and none of the database's.
 #[derive(Debug, Default)]
 pub struct Documents {
-    documents: Vec<RawDocumentBuf>,
+    all: Vec<RawDocumentBuf>,
     /// What each says of its device.
     heard: Vec<Heard>,
     /// Which of the reports each was.
@@ -53,7 +53,7 @@ impl Documents {
         for (place, new) in reports.into_iter().enumerate() {
             match bson::report(ObjectId::from_bytes(new.id.bytes()), &new.report, now) {
                 Ok(document) => {
-                    made.documents.push(document);
+                    made.all.push(document);
                     made.heard.push(Heard::later(new));
                     made.places.push(place);
                 }
@@ -65,7 +65,7 @@ impl Documents {
 
     /// Whether there were no reports.
     pub fn is_empty(&self) -> bool {
-        self.documents.is_empty() && self.refused.is_empty()
+        self.all.is_empty() && self.refused.is_empty()
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) async fn keep(
     retention: Retention,
     reports: Documents,
 ) -> Result<(Added, Unheard), StoreError> {
-    let Documents { documents, mut heard, places, refused } = reports;
+    let Documents { all: documents, mut heard, places, refused } = reports;
     let middle = documents.len() / 2;
     let (one, other) = documents.split_at(middle);
     let (one, other) = tokio::join!(
