@@ -80,10 +80,11 @@ fn with_other_secrets(file: &[u8]) -> Option<Vec<u8>> {
             };
             // Of an address only the user and password are secret; what is left of another address
             // may be none.
-            let secret = match literal.split_once("://").zip(literal.rsplit_once('@')) {
-                Some(((scheme, _), (before, _))) => scheme.len() + 3..before.len(),
-                None => 0..literal.len(),
-            };
+            let found = literal.split_once("://").zip(literal.rsplit_once('@'));
+            let found = found.map(|((scheme, _), (before, _))| scheme.len() + 3..before.len());
+            // The two may stand the other way round.
+            let secret = found.filter(|found| found.start <= found.end);
+            let secret = secret.unwrap_or(0..literal.len());
             let is_address = key.name == "mongo_url";
             if plain && (!is_address || (secret.start > 0 && !literal.contains('%'))) {
                 let start = value.span().start;
