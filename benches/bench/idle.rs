@@ -51,8 +51,9 @@ pub(crate) async fn measure(
             None => figure,
         });
     };
-    let Rest { megabytes, percent, kilobytes, rewritten } = silent;
+    let Rest { megabytes, own_megabytes, percent, kilobytes, rewritten } = silent;
     push("idle worker of 60 containers, resident", "MB", megabytes, Some(LIMIT_MEGABYTES));
+    push("the same, without pages of the program's file", "MB", own_megabytes, None);
     push("the same, of a core", "%", percent, Some(LIMIT_PERCENT_OF_A_CORE));
     push("the same, written to disk in 65 s", "kB", kilobytes, Some(0.0));
     push("the same, files written in 65 s", "files", rewritten, Some(0.0));
@@ -80,6 +81,8 @@ pub(crate) async fn measure(
 /// What a worker takes while nothing happens.
 struct Rest {
     megabytes: f64,
+    /// What a device that is short of memory cannot take back, as it can what it read from a file.
+    own_megabytes: f64,
     /// Of a core.
     percent: f64,
     /// Written to disk; none where the folder is in memory.
@@ -107,7 +110,9 @@ async fn watch(data: &Path, host: &str, more: &[(&str, &str)]) -> Outcome<Rest> 
     let rewritten = now.iter().filter(|(name, at)| files.get(*name) != Some(*at)).count();
     #[expect(clippy::cast_precision_loss, reason = "a handful of files")]
     let rewritten = rewritten as f64;
-    Ok(Rest { megabytes: resident_kilobytes(id)? / 1024.0, percent, kilobytes, rewritten })
+    let status = |name| number_after(name, &format!("/proc/{id}/status"));
+    let (megabytes, own_megabytes) = (status("VmRSS:")? / 1024.0, status("RssAnon:")? / 1024.0);
+    Ok(Rest { megabytes, own_megabytes, percent, kilobytes, rewritten })
 }
 
 /// A worker as it is shipped, at its default times.
@@ -154,10 +159,6 @@ fn times(folder: &Path) -> Outcome<BTreeMap<String, SystemTime>> {
 fn is_at_rest(folder: &Path) -> Outcome<bool> {
     let last = times(folder)?.into_values().max().ok_or("an empty folder")?;
     Ok(last.elapsed().unwrap_or_default() > REST)
-}
-
-fn resident_kilobytes(process: u32) -> Outcome<f64> {
-    number_after("VmRSS:", &format!("/proc/{process}/status"))
 }
 
 fn written_bytes(process: u32) -> Outcome<f64> {
