@@ -58,14 +58,16 @@ pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     /// Hears what is said on this thread for as long as the guard lives.
-    pub(crate) fn hear() -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(crate) fn hear() -> (Self, Hearing) {
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter("nebula=info")
             .with_writer(log.clone())
             .with_ansi(false)
             .finish();
-        (log, tracing::subscriber::set_default(subscriber))
+        let hearing =
+            Hearing { log: log.clone(), _until: tracing::subscriber::set_default(subscriber) };
+        (log, hearing)
     }
 
     /// The lines so far that hold these words.
@@ -73,6 +75,21 @@ impl Log {
         let text = String::from_utf8(self.0.lock().expect("no panic holds it").clone());
         let text = text.expect("text");
         text.lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
+    }
+}
+
+/// A worker is heard. When its test fails, what it said is shown.
+pub(crate) struct Hearing {
+    log: Log,
+    _until: tracing::subscriber::DefaultGuard,
+}
+
+impl Drop for Hearing {
+    #[expect(clippy::print_stdout, reason = "what a test that fails is shown with")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.log.lines("").iter().for_each(|line| println!("{line}"));
+        }
     }
 }
 
