@@ -41,7 +41,7 @@ pub(super) fn report(
 
 /// An object.
 pub(super) fn object(map: &Map<String, Value>) -> Result<RawDocumentBuf, Unkept> {
-    written(&Written::of(map))
+    written(&Written::new(map, 0))
 }
 
 fn written(value: &impl Serialize) -> Result<RawDocumentBuf, Unkept> {
@@ -61,26 +61,29 @@ impl Serialize for Stored<'_> {
         let Report { body, unread, .. } = self.report;
         let mut document = serializer.serialize_map(None)?;
         document.serialize_entry("_id", &self.id)?;
-        let unkept = |name: &str, error: S::Error| {
-            <S::Error as ser::Error>::custom(format!(
-                "`{}` cannot be kept: {error}",
-                name.escape_debug()
-            ))
-        };
         for (name, value) in body {
-            let entry =
-                key(name).and_then(|key| document.serialize_entry(key, &Written::within(value)));
-            entry.map_err(|error| unkept(name, error))?;
+            entry(&mut document, name, value)?;
         }
         for (name, text) in unread {
-            let mut json = serde_json::Deserializer::from_str(text);
-            let entry = key(name)
-                .and_then(|key| document.serialize_entry(key, &Written::within(&mut json)));
-            entry.map_err(|error| unkept(name, error))?;
+            entry(&mut document, name, &mut serde_json::Deserializer::from_str(text))?;
         }
         document.serialize_entry("report_insert_date", &self.now)?;
         document.end()
     }
+}
+
+/// Writes what a report says under a key. An error names it.
+fn entry<'de, M: SerializeMap>(
+    document: &mut M,
+    name: &str,
+    source: impl Deserializer<'de>,
+) -> Result<(), M::Error> {
+    let value = Written::new(source, 1);
+    let entry = key(name).and_then(|key| document.serialize_entry(key, &value));
+    entry.map_err(|error: M::Error| {
+        let name = name.escape_debug();
+        ser::Error::custom(format_args!("`{name}` cannot be kept: {error}"))
+    })
 }
 
 fn key<E: ser::Error>(text: &str) -> Result<&str, E> {
@@ -99,13 +102,8 @@ struct Written<D> {
 }
 
 impl<'de, D: Deserializer<'de>> Written<D> {
-    const fn of(source: D) -> Self {
-        Self { source: Cell::new(Some(source)), depth: 0 }
-    }
-
-    /// What stands in a document.
-    const fn within(source: D) -> Self {
-        Self { source: Cell::new(Some(source)), depth: 1 }
+    const fn new(source: D, depth: usize) -> Self {
+        Self { source: Cell::new(Some(source)), depth }
     }
 }
 
@@ -190,11 +188,8 @@ fn deeper<E: de::Error>(depth: usize) -> Result<usize, E> {
     if depth < MAX_DEPTH {
         Ok(depth + 1)
     } else {
-        {
-            Err(E::custom(format_args!(
-                "it is nested deeper than {MAX_DEPTH} levels, MongoDB's limit"
-            )))
-        }
+        let reason = "which MongoDB does not keep";
+        Err(E::custom(format_args!("it is nested deeper than {MAX_DEPTH} levels, {reason}")))
     }
 }
 
@@ -208,8 +203,7 @@ impl<'de, L: SerializeSeq> DeserializeSeed<'de> for Item<'_, L> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<(), D::Error> {
-        let value = Written { source: Cell::new(Some(source)), depth: self.depth };
-        self.list.serialize_element(&value).map_err(de::Error::custom)
+        self.list.serialize_element(&Written::new(source, self.depth)).map_err(de::Error::custom)
     }
 }
 
@@ -223,8 +217,7 @@ impl<'de, M: SerializeMap> DeserializeSeed<'de> for Entry<'_, M> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<(), D::Error> {
-        let value = Written { source: Cell::new(Some(source)), depth: self.depth };
-        self.map.serialize_value(&value).map_err(de::Error::custom)
+        self.map.serialize_value(&Written::new(source, self.depth)).map_err(de::Error::custom)
     }
 }
 
