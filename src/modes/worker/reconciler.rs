@@ -10,7 +10,7 @@ use super::jittered;
 use super::monitor::Monitor;
 use super::reports::{Seen, SeenContainer, SeenWatch};
 use super::state::MemoryFile;
-use super::ticker::{self, Alarm};
+use super::ticker::{Alarm, Ticker};
 use crate::clock::unix_ms;
 use crate::engine::{ContainerEngine, EngineError};
 use crate::model::{AppVersion, ContainerState, Desired, ImageReference, NEBULA_NETWORK, Observed};
@@ -104,12 +104,8 @@ impl Reconciler {
         let changed = Arc::new(Notify::new());
         let listening = listen(self.engine.clone(), changed.clone());
         let mut listening = std::pin::pin!(listening);
-        // Without it a clock that is set is seen half a minute later, by the next look.
-        let ticker =
-            ticker::start(self.alarm.clone(), changed.clone(), || unix_ms().cast_unsigned()).await;
-        if let Err(error) = &ticker {
-            warn!(%error, "the clock is not watched");
-        }
+        let mut ticker =
+            Ticker::new(self.alarm.clone(), changed.clone(), || unix_ms().cast_unsigned());
         // The sender lives as long as the check-ins; after it only the shutdown is left to come.
         let mut is_declared = true;
         loop {
@@ -120,6 +116,12 @@ impl Reconciler {
                 look_again = self.pass() => look_again,
             };
             monitor.passed();
+            // Without it a clock that is set is seen half a minute later, by the next look.
+            if self.has_cron_jobs()
+                && let Err(error) = ticker.start().await
+            {
+                warn!(%error, "the clock is not watched; tried again at the next look");
+            }
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = &mut listening => {}
@@ -132,12 +134,14 @@ impl Reconciler {
                 self.record(ended);
             }
         }
-        if let Ok(mut ticker) = ticker
-            && let Err(error) = ticker.shutdown().await
-        {
+        if let Err(error) = ticker.stop().await {
             debug!(%error, "the watch of the clock did not end");
         }
         self.drain().await;
+    }
+
+    fn has_cron_jobs(&self) -> bool {
+        self.desired.borrow().as_ref().is_some_and(|desired| !desired.cron_jobs.is_empty())
     }
 
     /// One pass: observe, plan, set to work. Returns when to look again at the latest.
