@@ -227,3 +227,9 @@ server_number() {
     fi
     cat "$1/number"
 }
+
+# without_hashes: names of functions as the compiler writes them, a line each, without what stands for
+# the version, the features and the compiler of a crate.
+without_hashes() {
+    LC_ALL=C sed -E 's/Cs[0-9A-Za-z]+_/C/g; s/17h[0-9a-f]{16}E/E/'
+}

@@ -43,7 +43,7 @@ pub(crate) async fn measure(
     let eight_at_once = begun.elapsed().as_secs_f64();
     remove_all()?;
 
-    let worker = Command::new(env!("CARGO_BIN_EXE_nebula"))
+    let worker = Command::new(crate::program())
         .arg("worker")
         .env("NEBULA_MANAGER_URI", URL)
         .env("NEBULA_MANAGER_AUTH_USER", "admin")

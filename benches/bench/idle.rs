@@ -117,7 +117,7 @@ async fn watch(data: &Path, host: &str, more: &[(&str, &str)]) -> Outcome<Rest> 
 
 /// A worker as it is shipped, at its default times.
 fn start(data: &Path, manager: &str, host: &str, more: &[(&str, &str)]) -> Outcome<Process> {
-    let worker = Command::new(env!("CARGO_BIN_EXE_nebula"))
+    let worker = Command::new(crate::program())
         .arg("worker")
         .env("NEBULA_MANAGER_URI", manager)
         .env("NEBULA_MANAGER_AUTH_USER", "admin")

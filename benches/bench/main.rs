@@ -43,6 +43,7 @@ use nebula::client::Noun;
 use results::Results;
 use serde_json::{Map, Value, json};
 use server::Server;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Child, ExitCode};
 
@@ -53,6 +54,8 @@ const URL: &str = "http://127.0.0.1:7001";
 const PASSWORD: &str = "bench";
 /// `admin:bench`.
 const ADMIN: &str = "Authorization: Basic YWRtaW46YmVuY2g=";
+/// The binary that is measured, where it is not the one of the `fast` profile.
+const BINARY_VARIABLE: &str = "NEBULA_BENCH_BINARY";
 /// Where results are kept.
 const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench");
 /// The parts, in their order.
@@ -88,6 +91,11 @@ async fn measure(wanted: &[&str]) -> Outcome<ExitCode> {
     println!("\n{}", results.text(&earlier));
     println!("kept in {}", results.write(Path::new(RESULTS))?.display());
     Ok(if results.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The binary that is measured.
+fn program() -> OsString {
+    std::env::var_os(BINARY_VARIABLE).unwrap_or_else(|| env!("CARGO_BIN_EXE_nebula").into())
 }
 
 /// Each part has managers of its own, so that none finds what another left.

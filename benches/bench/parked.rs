@@ -108,7 +108,7 @@ pub(crate) async fn simulate(
     devices: u64,
     arguments: &[&str],
 ) -> Outcome<Value> {
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_nebula"));
+    let mut command = tokio::process::Command::new(crate::program());
     command
         .args(["ctl", "simulate", "-o", "json", "--groups", GROUPS, "--devices"])
         .arg(devices.to_string())

@@ -156,7 +156,7 @@ async fn keep(kafka: &str, database: &str) -> Outcome<Kept> {
     let reports = client.database(database).collection::<RawDocumentBuf>("nebula_reports");
     let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
     let begun = Instant::now();
-    let reporter = Command::new(env!("CARGO_BIN_EXE_nebula"))
+    let reporter = Command::new(crate::program())
         .arg("reporter")
         .env("NEBULA_LISTEN", "127.0.0.1:0")
         .env("KAFKA_BOOTSTRAP_SERVERS", kafka)

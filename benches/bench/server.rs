@@ -21,7 +21,7 @@ impl Server {
     /// Starts it and waits until it answers.
     pub(crate) async fn start(port: u16, environment: &[(&str, &str)]) -> Outcome<Self> {
         let address = format!("127.0.0.1:{port}");
-        let process = Command::new(env!("CARGO_BIN_EXE_nebula"))
+        let process = Command::new(crate::program())
             .arg("manager")
             .env("NEBULA_LISTEN", &address)
             .env("BASIC_AUTH_USER", "admin")
