@@ -229,7 +229,7 @@ server_number() {
 }
 
 # without_hashes: names of functions as the compiler writes them, a line each, without what stands for
-# the version, the features and the compiler of a crate.
+# the version, the features and the compiler of a crate, and references back, which count its letters.
 without_hashes() {
-    LC_ALL=C sed -E 's/Cs[0-9A-Za-z]+_/C/g; s/17h[0-9a-f]{16}E/E/'
+    LC_ALL=C sed -E 's/Cs[0-9A-Za-z]+_/C/g; s/B[0-9A-Za-z]*_/B/g; s/17h[0-9a-f]{16}E/E/'
 }
